@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from asyncbuild.aws.classify import s3_errors as errors_of
 from asyncbuild.config.sections import MIB, StorageSettings
+from asyncbuild.domain.errors import Retry
 from asyncbuild.storage.multipart import encryption, etag_of
 from asyncbuild.storage.parts import MOST_PARTS
 
@@ -34,6 +35,10 @@ def spans_of_parts(size_bytes: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + step, size_bytes)) for begin in begins]
 
 
+class FileGone(Retry):
+    """The file was deleted while it was sent; its space is free when it is closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenFile:
     """An open file that does not change, and the CRC-32 of each part in which it is sent."""
@@ -41,6 +46,11 @@ class OpenFile:
     descriptor: int
     size_bytes: int
     checksums: Sequence[int]
+
+    @property
+    def is_deleted(self) -> bool:
+        """True if the file has no name any more."""
+        return os.fstat(self.descriptor).st_nlink == 0
 
 
 class SendingPace:
@@ -82,6 +92,7 @@ class FileUploads:
         """Write an object, replacing one that is there.
 
         Raises:
+            FileGone: The file was deleted meanwhile.
             StageError: S3 refused, or cannot be reached.
         """
         where: dict[str, Any] = {"Bucket": self._settings.bucket, "Key": key}
@@ -125,6 +136,8 @@ class FileUploads:
     async def _upload_part(
         self, upload: dict[str, Any], number: int, file: OpenFile, span: tuple[int, int]
     ) -> Any:  # noqa: ANN401 - the client's own
+        if file.is_deleted:
+            raise FileGone(f"{_doing(upload)}: the file was deleted")
         checksum = self._checksum(file.checksums[number - 1])
         doing = f"{_doing(upload)}, part {number}"
         with errors_of(doing):

@@ -1,8 +1,9 @@
 """Tasks with caches of their own, in front of one git server and one bucket with seeds."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.mirrors import KEY, SECRET, TOKEN, Site, fixed, repository
@@ -16,7 +17,7 @@ from asyncbuild.forges.codecommit_login import AwsCredentials
 from asyncbuild.forges.remotes import Remotes
 from asyncbuild.git.mirrors.cache import MirrorCache, open_mirrors
 from asyncbuild.git.mirrors.directory import MirrorDirectory
-from asyncbuild.git.seeds.mirror_seeds import CONNECTIONS, open_seeds
+from asyncbuild.git.seeds.mirror_seeds import CONNECTIONS, MirrorSeeds, open_seeds
 from asyncbuild.runtime.emit import subscribed
 
 if TYPE_CHECKING:
@@ -30,8 +31,23 @@ class SeedTask:
     """A running cache, its settings, and what it told."""
 
     mirrors: MirrorCache
+    seeds: MirrorSeeds | None
     place: MirrorDirectory
     events: list[Event]
+
+    @property
+    def is_writing(self) -> bool:
+        """Return whether it writes a seed, or looks whether one is due."""
+        return self.seeds is not None and self.seeds._upkeep._running
+
+    @property
+    def holds_packs(self) -> bool:
+        """Return whether this process has packs or indexes open, deleted ones, too."""
+        links = []
+        for each in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                links.append(str(each.readlink()))
+        return any("/objects/pack/pack-" in each for each in links)
 
     def told(self, name: str) -> list[Any]:
         """Return the events of this name."""
@@ -95,17 +111,19 @@ class SeedSite:
         settings = self.settings(cache, **changes)
         remotes = Remotes(settings.git, fixed(AwsCredentials(KEY, SECRET, TOKEN)))
         with listening() as events:
-            async with self._open(settings, remotes) as mirrors:
-                yield SeedTask(mirrors, place_of(settings.git), events)
+            async with self._open(settings, remotes) as (mirrors, seeds):
+                yield SeedTask(mirrors, seeds, place_of(settings.git), events)
 
     @asynccontextmanager
-    async def _open(self, settings: Settings, remotes: Remotes) -> AsyncIterator[MirrorCache]:
+    async def _open(
+        self, settings: Settings, remotes: Remotes
+    ) -> AsyncIterator[tuple[MirrorCache, MirrorSeeds | None]]:
         async with (
             Aws(settings).open_s3(pool=CONNECTIONS) as client,
             open_seeds(settings.git, settings.storage, client) as seeds,
             open_mirrors(settings.git, remotes, seeds=seeds) as mirrors,
         ):
-            yield mirrors
+            yield mirrors, seeds
 
     async def keys(self) -> list[str]:
         """Return the keys of all objects of the seed."""

@@ -34,11 +34,6 @@ class HeldFile:
     descriptor: int
     size_bytes: int
 
-    @property
-    def is_deleted(self) -> bool:
-        """True once its mirror was repacked or evicted: its space is free when it is closed."""
-        return os.fstat(self.descriptor).st_nlink == 0
-
 
 @dataclass(frozen=True, slots=True)
 class MirrorCapture:

@@ -19,7 +19,7 @@ from asyncbuild.git.seeds.seed_capture import (
     digest_file,
     open_capture,
 )
-from asyncbuild.storage.file_upload import FileUploads
+from asyncbuild.storage.file_upload import FileGone, FileUploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,12 @@ class SeedWriter:
                 raise SeedFault(f"the mirror has {len(capture.packs)} packs")
             packs, sent_bytes = [], 0
             for pair in capture.packs:
-                sent = await self._send_pair(repository, pair, capture.object_format)
-                if sent is None:
+                try:
+                    pack, nbytes = await self._send_pair(repository, pair, capture.object_format)
+                except FileGone:
                     return None
-                packs.append(sent[0])
-                sent_bytes += sent[1]
+                packs.append(pack)
+                sent_bytes += nbytes
             manifest = _manifest(repository, capture, packs)
         etag = await self._bucket.replace(manifest, etag=stored.etag)
         if etag is None:
@@ -80,16 +81,16 @@ class SeedWriter:
 
     async def _send_pair(
         self, repository: str, pair: tuple[HeldFile, HeldFile], object_format: str
-    ) -> tuple[SeedPack, int] | None:
-        """Return a pack in the bucket, and the bytes that were sent; None if it was deleted."""
+    ) -> tuple[SeedPack, int]:
+        """Return a pack that is in the bucket now, and the bytes that were sent for it."""
         keys = self._bucket.keys(repository)
         sent_bytes = 0
         files: list[SeedFile] = []
         for held, ending in zip(pair, ("pack", "idx"), strict=True):
-            if held.is_deleted:
-                return None
             file, opened = await to_thread.run_sync(digest_file, held, object_format)
             files.append(file)
+            if opened.is_deleted:
+                raise FileGone("the mirror was repacked or evicted")
             key = f"{keys.packs}{file.sha256}.{ending}"
             if not await self._bucket.has(key, file.size_bytes):
                 await self._uploads.upload(key, opened)

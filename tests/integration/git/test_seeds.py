@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
-from support.mirrors import KEY, TOKEN, Site, archive_of
+from support.mirrors import KEY, TOKEN, archive_of, is_quiet
 from support.proxy import closed_port
 from support.repositories import SourceRepository
-from support.seed_site import SeedSite
-from support.servers import REGION, open_s3_client
+from support.seed_site import SeedSite, SeedTask
+from support.wait import wait_until
 
 from asyncbuild.domain.errors import Retry
 from asyncbuild.git.seeds.plans.seed_manifest import (
@@ -21,20 +22,8 @@ from asyncbuild.git.seeds.plans.seed_manifest import (
     decode_manifest,
     encode_manifest,
 )
-from asyncbuild.local.servers.children import LocalServer
 
 Damage = Callable[[SeedSite], Awaitable[None]]
-
-
-@pytest.fixture
-async def seeds(site: Site, seaweedfs: LocalServer) -> AsyncIterator[SeedSite]:
-    """Open a git server and an empty bucket."""
-    bucket = f"seeds-{uuid.uuid4()}"
-    async with open_s3_client(seaweedfs, s3={"addressing_style": "path"}) as client:
-        await client.create_bucket(
-            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
-        )
-        yield SeedSite(site, seaweedfs.endpoint_url, bucket, client)
 
 
 async def write_seed(seeds: SeedSite, *, packs: int = 1, **changes: Any) -> str:  # noqa: ANN401 - any of [git]
@@ -245,3 +234,105 @@ async def test_an_outage_of_s3_delays_no_push_for_long(seeds: SeedSite) -> None:
             assert await archive_of(task.mirrors, commit) == source.archive(commit)
             assert task.sources == ["clone"]
             await task.wait_told("seed.not-written")
+
+
+async def test_two_tasks_write_at_once(seeds: SeedSite) -> None:
+    """One manifest wins, whole; what the other has sent is found by its content, or deleted."""
+    source = seeds.site.source
+    commit = source.commit({"a": os.urandom(300_000)})
+    async with seeds.open_task("one") as one, seeds.open_task("two") as two:
+        async with anyio.create_task_group() as tasks:
+            for task in (one, two):
+                tasks.start_soon(archive_of, task.mirrors, commit)
+        await wait_until(lambda: bool(one.told("seed.written") or two.told("seed.written")))
+        await wait_until(lambda: not (one.is_writing or two.is_writing))
+        assert one.told("seed.not-written") == two.told("seed.not-written") == []
+    newer = source.commit({"b": b"newer"})
+    async with seeds.open_task("taker") as task:
+        assert await archive_of(task.mirrors, newer) == source.archive(newer)
+        assert task.sources == ["seed"]
+
+
+async def test_two_tasks_take_at_once(seeds: SeedSite) -> None:
+    """Nothing of a seed is held by one of them."""
+    source = seeds.site.source
+    await write_seed(seeds, packs=2)
+    newer = source.commit({"b": b"newer"})
+    archives = []
+
+    async def take(task: SeedTask) -> None:
+        archives.append(await archive_of(task.mirrors, newer))
+        assert set(task.sources) == {"seed"}
+
+    async with (
+        seeds.open_task("one") as one,
+        seeds.open_task("two") as two,
+        anyio.create_task_group() as tasks,
+    ):
+        for task in (one, two):
+            tasks.start_soon(take, task)
+    assert archives == [source.archive(newer)] * 2
+
+
+async def test_a_pack_is_sent_once(seeds: SeedSite) -> None:
+    """Later seeds of a mirror add what is new; packs that no manifest names are deleted."""
+    source = seeds.site.source
+    await write_seed(seeds)
+    manifest = await read_manifest(seeds)
+    old = replace(manifest, written_at=manifest.written_at - timedelta(days=1))
+    await seeds.write(seeds.manifest, encode_manifest(old))
+    commit = source.commit({"b": os.urandom(200_000)})
+    async with seeds.open_task("taker") as task:
+        await archive_of(task.mirrors, commit)
+        assert task.sources == ["seed"]
+        written = await task.wait_told("seed.written")
+    assert written.packs == 2
+    assert 200_000 < written.sent_bytes < 250_000
+    assert written.size_bytes > 500_000
+    assert (await read_manifest(seeds)).packs[0] == manifest.packs[0]
+
+
+async def test_a_mirror_that_goes_while_it_is_written_leaves_the_seed(seeds: SeedSite) -> None:
+    """An upload holds neither locks nor space: the budget of the disk counts on what it frees."""
+    source = seeds.site.source
+    commit = source.commit({"a": os.urandom(300_000)})
+    async with seeds.open_task("writer", seed_bytes_per_second=300_000) as task:
+        await archive_of(task.mirrors, commit)
+        await wait_until(lambda: task.is_writing and task.holds_packs)
+        await task.mirrors._upkeep.make_room()
+        assert not task.place.is_whole()
+        await wait_until(lambda: not task.is_writing)
+        assert not task.holds_packs
+        assert task.told("seed.written") == task.told("seed.not-written") == []
+        assert seeds.manifest not in await seeds.keys()
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+
+
+async def test_a_seed_makes_room_in_the_cache_before_it_is_taken(seeds: SeedSite) -> None:
+    """Least recently used mirrors go, as for a clone; one larger than the whole cache is cloned."""
+    source = seeds.site.source
+    commit = await write_seed(seeds)
+    other = SourceRepository(seeds.site.server.root / "other")
+    async with seeds.open_task("taker", cache_budget_bytes=500_000) as task:
+        await archive_of(task.mirrors, other.commit({"a": os.urandom(400_000)}), name="other")
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+        assert task.sources == ["clone", "seed"]
+        assert sum(each.mirrors for each in task.told("mirrors.evicted")) == 1
+    async with seeds.open_task("small", cache_budget_bytes=200_000) as task:
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+        assert task.sources == ["clone"]
+        assert "cache_budget_bytes" in task.told("seed.refused")[0].reason
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed_exclude": ["123456789012/*"]}, {"seed_min_bytes": 1_000_000}, {"seeds": False}],
+)
+async def test_mirrors_without_seeds(seeds: SeedSite, changes: dict[str, Any]) -> None:
+    """Excluded, small, or switched off: nothing is written."""
+    source = seeds.site.source
+    commit = source.commit({"a": os.urandom(300_000)})
+    async with seeds.open_task("writer", **changes) as task:
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+        await wait_until(lambda: is_quiet(task.mirrors) and not task.is_writing)
+    assert await seeds.keys() == []
