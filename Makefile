@@ -161,7 +161,7 @@ bench: install servers
 bench-push: install servers
 	PYTHONPATH=tests $(BIN)/python bench/push --pushes $(or $(PUSHES),500)
 
-# Needs 8 GB of disk while it runs; a quarter of an hour. The last line is one JSON object.
+# Needs 8 GB of disk while it runs, and half an hour. The last line is one JSON object.
 bench-warm: install servers
 	PYTHONPATH=tests $(BIN)/python bench/warm.py --pushes $(or $(PUSHES),1000) --kills $(or $(KILLS),0)
 

@@ -18,7 +18,7 @@ async def test_builds_are_right_and_clones_counted(tmp_path: Path) -> None:
     )
     remotes = await WarmRemotes.create(tmp_path, load)
     with open_counting_git(tmp_path) as git:
-        report = await run_fleet(remotes, git, FleetPlan(2, seeds=False, kills=1))
+        report = await run_fleet(remotes, git, FleetPlan(2, seeds=True, kills=1, seed_min_bytes=1))
     assert report.wrong == []
     assert report.findings.built == 24
     assert 3 <= report.git.clones <= 2 * 3 + 3  # two caches, of which one was emptied
@@ -26,14 +26,16 @@ async def test_builds_are_right_and_clones_counted(tmp_path: Path) -> None:
 
 
 async def test_cold_pushes_are_measured(tmp_path: Path) -> None:
-    """Each push to an empty cache clones once, and every part's processor time is known."""
-    load = Load(repositories=1, large=1, large_bytes=2 * MB, pushes=2)
+    """A push to an empty cache clones, or takes the seed and a little; all processors are known."""
+    load = Load(repositories=1, large=1, large_bytes=2 * MB, pushes=3)
     remotes = await WarmRemotes.create(tmp_path, load)
-    plan = ColdPlan(rounds=1, seeds=False)
-    pushes = [each async for each in iter_cold(remotes.remotes[0], plan)]
-    assert [each.clones for each in pushes] == [1, 1]
-    assert all(2 * MB < each.git_bytes < 3 * MB for each in pushes)
-    figures = summary(pushes[1:])["clone"]
-    assert 0 < figures["fetch_seconds"] <= figures["seconds"]
+    plan = ColdPlan(rounds=1, seed_min_bytes=1)
+    seeding, *pushes = [each async for each in iter_cold(remotes.remotes[0], plan)]
+    by_way = {each.way: each for each in pushes}
+    assert (seeding.clones, by_way["clone"].clones, by_way["seed"].clones) == (1, 1, 0)
+    assert by_way["seed"].git_bytes < MB < by_way["clone"].git_bytes
+    figures = summary(pushes)
+    assert figures["seconds_ratio"] > 0
+    assert 0 < figures["seed"]["fetch_seconds"] <= figures["seed"]["seconds"]
     parts = {"service", "git server", "S3 server", "git link", "S3 link"}
-    assert figures["cpu_seconds"].keys() == parts
+    assert figures["clone"]["cpu_seconds"].keys() == parts

@@ -20,7 +20,7 @@ from support.link import open_link
 from support.processes import family
 from support.service import Service, environment, open_service
 from support.tree_cpu import Cpu
-from support.warm_fleet import SEED_PREFIX, FleetPlan, git_settings, list_sizes
+from support.warm_fleet import FleetPlan, git_settings, list_sizes
 from support.warm_remotes import WarmRemote
 
 from asyncbuild.builds.requests.start_build import EVENT_ID
@@ -33,12 +33,11 @@ _PUSH_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ColdPlan:
-    """Rates of the links in bytes a second, number of rounds, and whether seeds are taken."""
+    """Rates of the links in bytes a second, and the number of rounds."""
 
     git_bytes_per_second: float = 40e6
     s3_bytes_per_second: float = 100e6
     rounds: int = 5
-    seeds: bool = True
     seed_min_bytes: int = 0  # 0: the default
 
 
@@ -101,9 +100,10 @@ class _ColdWorld:
             await standin.wait_started(lambda each: each.variables.get(EVENT_ID) == push.id)
 
     async def _wait_seeded(self) -> None:
+        prefix = self.stack.settings.storage.seed_prefix
         with anyio.fail_after(_SEEDED_SECONDS):
             while not any(  # noqa: ASYNC110 - a bucket raises no event
-                key.endswith("manifest.json") for key in await list_sizes(self.stack, SEED_PREFIX)
+                key.endswith("manifest.json") for key in await list_sizes(self.stack, prefix)
             ):
                 await anyio.sleep(0.1)
 
@@ -130,14 +130,13 @@ async def iter_cold(remote: WarmRemote, plan: ColdPlan) -> AsyncIterator[ColdPus
         remote: A repository with a commit for each push.
         plan: Rates and number of rounds.
     """
-    ways = ("seed", "clone") if plan.seeds else ("clone",)
     remote.reset()
     async with open_stack([remote.repository.name]) as stack:
         with ExitStack() as exits:
             world = _open_world(exits, stack, remote, plan)
-            yield await world.push("seeding" if plan.seeds else "first")
+            yield await world.push("seeding")
             for number in range(plan.rounds):
-                for way in ways if number % 2 else ways[::-1]:
+                for way in ("seed", "clone") if number % 2 else ("clone", "seed"):
                     yield await world.push(way)
 
 
@@ -162,7 +161,7 @@ def _ministack_pid() -> int:
 
 
 def summary(pushes: Sequence[ColdPush]) -> dict[str, Any]:
-    """Return medians for each way, and the ratios of seed to clone where there are both."""
+    """Return medians for each way, and the ratios of seed to clone."""
     found: dict[str, Any] = {}
     for way in sorted({each.way for each in pushes}):
         its = [each for each in pushes if each.way == way]
@@ -174,7 +173,6 @@ def summary(pushes: Sequence[ColdPush]) -> dict[str, Any]:
                 name: round(median(each.cpu[name] for each in its), 2) for name in its[0].cpu
             },
         }
-    if "seed" in found:
-        for name in ("seconds", "fetch_seconds"):
-            found[f"{name}_ratio"] = round(found["seed"][name] / found["clone"][name], 3)
+    for name in ("seconds", "fetch_seconds"):
+        found[f"{name}_ratio"] = round(found["seed"][name] / found["clone"][name], 3)
     return found

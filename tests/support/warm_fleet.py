@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -24,12 +25,10 @@ from support.counting_git import CountingGit, GitCounts
 from support.service import Service, environment, open_service, read_dead_letters
 from support.warm_remotes import WarmRemotes
 
-from asyncbuild.config.sections import GitSettings, StorageSettings
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import BUCKET, Stack, open_stack
 from asyncbuild.local.verify import Findings, Pushed, verify
 
-SEED_PREFIX: Final = StorageSettings().seed_prefix
 _SILENCE_SECONDS: Final = 120.0
 _SECONDS_BETWEEN_KILLS: Final = (1.0, 4.0)
 
@@ -91,24 +90,16 @@ class FleetReport:
         }
 
 
-def has_seeds() -> bool:
-    """Return whether this version has seeds."""
-    return "seeds" in GitSettings.model_fields
-
-
 def git_settings(git: CountingGit, plan: FleetPlan, cache: Path) -> dict[str, Any]:
     """Return the table `[git]` of a process."""
     found: dict[str, Any] = {
         "remote": git.remote,
         "credentials": "none",
         "cache_directory": str(cache),
+        "seeds": plan.seeds,
     }
-    if has_seeds():
-        found["seeds"] = plan.seeds
-        if plan.seed_min_bytes:
-            found["seed_min_bytes"] = plan.seed_min_bytes
-    elif plan.seeds:
-        raise SystemExit("this version has no seeds")
+    if plan.seed_min_bytes:
+        found["seed_min_bytes"] = plan.seed_min_bytes
     return found
 
 
@@ -128,7 +119,9 @@ class _Fleet:
         while not self.ending:
             if number in self.empty:
                 self.empty.remove(number)
-                await to_thread.run_sync(shutil.rmtree, self._cache(number))
+                await to_thread.run_sync(
+                    partial(shutil.rmtree, self._cache(number), ignore_errors=True)
+                )
                 self.report.emptied += 1
             async with open_service(self._variables(number)) as service:
                 self.running[number] = service
@@ -165,7 +158,9 @@ class _Fleet:
 
     def _note(self, code: int, service: Service) -> None:
         report = self.report
-        if code not in {0, -signal.SIGKILL}:
+        listening = any(line.get("event") == "service.started" for line in service.log)
+        # SIGTERM ends a process whose Python is still starting as it ends any other program.
+        if code not in {0, -signal.SIGKILL} and (listening or code != -signal.SIGTERM):
             report.ill.append(f"exit code {code}")
         report.log.update(str(line.get("event")) for line in service.log)
         report.ill += [
@@ -263,7 +258,7 @@ async def _look(stack: Stack, report: FleetReport, sent: list[Pushed]) -> None:
     report.ill += [orjson.dumps(each.get("MessageAttributes")).decode() for each in dead]
     started = journal.read(stack.journal)
     report.findings = await verify(sent, started, s3=stack.s3, bucket=BUCKET)
-    sizes = await list_sizes(stack, SEED_PREFIX)
+    sizes = await list_sizes(stack, stack.settings.storage.seed_prefix)
     report.seed_objects, report.seed_bytes = len(sizes), sum(sizes.values())
 
 

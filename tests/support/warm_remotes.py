@@ -42,7 +42,7 @@ class Load:
     large_bytes: int = 51 * MB
     small_bytes: int = 9 * MB
     pushes: int = 1_000
-    pushes_per_second: float = 5.0
+    pushes_per_second: float = 2.0
     seed: int = 1
 
     @property
