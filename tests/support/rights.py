@@ -141,6 +141,7 @@ _NOT_THE_SERVICE = (
     "asyncbuild.commands.dead_queue",
     "asyncbuild.commands.report_letters",
     "asyncbuild.commands.archive",
+    "asyncbuild.commands.build.",
     "asyncbuild.commands.explain",
     "asyncbuild.checks.probes",
 )

@@ -7,8 +7,11 @@ from typing import Any, Final
 from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.config.settings import Settings
+from asyncbuild.git.seeds.plans.seed_due import RENEWAL_AGE
 
 _LONGEST_BUILD_DAYS: Final = 3  # 44 hours, and S3 counts from the next midnight
+_SEED_DAYS: Final = 30
+_LONGEST_SEED_DAYS: Final = 90
 # Storage classes from which objects must be restored before builds or archives can read them.
 _FROZEN: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
@@ -61,6 +64,8 @@ def judge_bucket(
         of_records = [rule for rule in rules if rule not in of_marks]
         findings += _ledger(facts.name, of_records, records, retention_days)
         findings += _marks(facts.name, rules, marks)
+        if settings.git.seeds:
+            findings += _seeds(facts.name, rules, settings.storage.seed_prefix)
     return findings
 
 
@@ -179,6 +184,28 @@ def _marks(bucket: str, rules: Sequence[Mapping[str, Any]], prefix: str) -> Iter
             f"marks under {prefix} of bucket {bucket} expire after {days} days",
             "a build may last for 44 hours, and without its mark no round asks for it",
             f"keep what is under {prefix} for {_LONGEST_BUILD_DAYS} days or longer, such as 30",
+        )
+
+
+def _seeds(bucket: str, rules: Sequence[Mapping[str, Any]], prefix: str) -> Iterator[Finding]:
+    days, name = _expires(rules, prefix), "bucket.lifecycle.seeds"
+    if days is not None and days <= RENEWAL_AGE.days:
+        yield Finding(
+            Level.WARNING,
+            name,
+            f"copies of mirrors under {prefix} of bucket {bucket} expire after {days} days",
+            f"one in use is written again after {RENEWAL_AGE.days} days, and is gone before",
+            f"keep what is under {prefix} for {_SEED_DAYS} days",
+        )
+    elif days is None or days > _LONGEST_SEED_DAYS:
+        kept = "for good" if days is None else f"for {days} days"
+        yield Finding(
+            Level.NOTE,
+            name,
+            f"copies of mirrors under {prefix} of bucket {bucket} are kept {kept}",
+            "those of repositories that no one pushes to any more are paid for meanwhile",
+            f"add a lifecycle rule for {prefix} that expires objects after {_SEED_DAYS} days, as "
+            "the stack of this version does",
         )
 
 

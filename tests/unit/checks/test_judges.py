@@ -37,7 +37,9 @@ ABORT: Final = {
     "Filter": {"Prefix": ""},
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
 }
-STORED: Final = Settings(storage={"key": "archives/{repository}/{commit}.zip"})
+STORED: Final = Settings(
+    storage={"key": "archives/{repository}/{commit}.zip"}, git={"seeds": False}
+)
 
 
 def said(findings: Iterable[Finding]) -> dict[str, Level]:
@@ -223,7 +225,29 @@ def _rule(prefix: str, days: int, **more: object) -> dict[str, Any]:
 def test_a_bucket_as_the_stack_makes_it_has_no_fault() -> None:
     """Archives expire, the ledger outlives the queue, unfinished uploads are aborted."""
     assert archive_prefix(STORED) == "archives/"
-    assert _bucket(ABORT, _rule("archives/", 30), _rule(".asyncbuild/", 400)) == {}
+    rules = [ABORT, _rule("archives/", 30), _rule(".asyncbuild/", 400)]
+    assert _bucket(*rules) == {}
+    facts = BucketFacts(
+        "archives", "eu-west-1", [*rules, _rule(".asyncbuild/seeds/", 30)], "Enabled"
+    )
+    with_seeds = Settings(storage=STORED.storage)
+    assert said(judge_bucket(facts, with_seeds, region="eu-west-1", retention_days=14)) == {}
+
+
+@pytest.mark.parametrize(
+    ("days", "level"), [(14, Level.WARNING), (30, None), (400, Level.NOTE), (None, Level.NOTE)]
+)
+def test_copies_of_mirrors_are_kept_for_as_long_as_they_are_used(
+    days: int | None, level: Level | None
+) -> None:
+    """Longer than until they are renewed; an older stack has no rule for them but the ledger's."""
+    rules = [ABORT, _rule("archives/", 30)]
+    if days is not None:
+        rules.append(_rule(".asyncbuild/seeds/", days))
+    facts = BucketFacts("archives", "eu-west-1", rules, "Enabled")
+    with_seeds = Settings(storage=STORED.storage)
+    found = said(judge_bucket(facts, with_seeds, region="eu-west-1", retention_days=14))
+    assert found == ({} if level is None else {"bucket.lifecycle.seeds": level})
 
 
 @pytest.mark.parametrize(
