@@ -123,7 +123,9 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
         _READS,
         "records are listed; without it S3 says 403, not 404, of what does not exist",
     )
-    for prefix in dict.fromkeys((archives, records)):
+    # Seeds are deleted, too, which is not tried: a bucket with versions would keep a marker of it.
+    seeds = (settings.storage.seed_prefix,) if settings.git.seeds else ()
+    for prefix in dict.fromkeys((archives, records, *seeds)):
         # A part needs the same right as an object (S3 user guide, "Multipart upload API and
         # permissions"), and a part of an upload that does not exist is stored nowhere.
         yield (
@@ -133,14 +135,14 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
                 Bucket=bucket, Key=prefix + _KEY, UploadId=_UPLOAD, PartNumber=1, Body=b""
             ),
             _NO_UPLOAD,
-            "archives and records are written",
+            "archives, records and seeds are written",
         )
         yield (
             "s3:GetObject",
             f"{bucket}/{prefix}*",
             s3.get_object(Bucket=bucket, Key=prefix + _KEY),
             _NO_KEY,
-            "archives are copied from, and records read",
+            "archives are copied from, and records and seeds read",
         )
     yield (
         "s3:AbortMultipartUpload",
