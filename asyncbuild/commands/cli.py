@@ -26,6 +26,7 @@ from asyncbuild.commands.exit_codes import (
     run_to_end,
 )
 from asyncbuild.commands.inspection_commands import check, explain, health, top
+from asyncbuild.commands.reconcile.reconcile_command import reconcile
 from asyncbuild.commands.report_command import report
 from asyncbuild.domain.errors import StageError
 
@@ -148,7 +149,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         run_to_end(call)
 
 
-for _command in (build, check, dead_letters, explain, health, report, top):
+for _command in (build, check, dead_letters, explain, health, reconcile, report, top):
     cli.add_command(_command)
 
 

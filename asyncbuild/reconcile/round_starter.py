@@ -86,18 +86,21 @@ class RoundStarter:
             ReconcileRound(scheduled_at=order.time, repositories=len(repositories), seconds=seconds)
         )
 
-    async def find_repositories(self) -> list[Repository]:
+    async def find_repositories(self, *, forget: bool = True) -> list[Repository]:
         """Return the repositories that a round looks at, in the order of their paths.
 
         The snapshot of one that no rule wants any more is deleted: a rule that wants it again
         later begins with a new baseline.
+
+        Args:
+            forget: Whether such snapshots are deleted.
 
         Raises:
             StageError: The ledger refused, or cannot be reached.
         """
         known = await self._ledger.find_known()
         for repository, has_snapshot in known.items():
-            if has_snapshot and not self._wanted.covers(repository):
+            if forget and has_snapshot and not self._wanted.covers(repository):
                 await self._ledger.delete_snapshot(repository)
         found = dict.fromkeys(known)
         for account, region in self._codecommit.accounts():

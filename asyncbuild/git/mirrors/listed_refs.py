@@ -8,7 +8,10 @@ from typing import Final, Protocol, TypeVar
 import anyio
 from anyio import to_thread
 
+from asyncbuild.domain.git_names import check_repository
+from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.git_remote import Remote
+from asyncbuild.forges.remotes import Places
 from asyncbuild.git.mirrors.renamed_repository import follow
 from asyncbuild.git.mirrors.transport import memory_of
 from asyncbuild.git.process.command import Command, Git, ProcessKind
@@ -27,6 +30,33 @@ class TakesOutput(Protocol):
 
 
 Taker = TypeVar("Taker", bound=TakesOutput)
+
+
+class RemoteRefs:
+    """Lists refs of repositories without a cache of mirrors.
+
+    Args:
+        git: Runs git.
+        remotes: Remotes of repositories.
+    """
+
+    def __init__(self, git: Git, remotes: Places) -> None:
+        self._git = git
+        self._remotes = remotes
+
+    async def stream_refs(
+        self, repository: Repository, make: Callable[[], Taker], *, tags: bool
+    ) -> Taker:
+        """Return what took the list of a repository's branches; see `stream_refs`.
+
+        Args:
+            repository: The repository.
+            make: Makes what takes the list.
+            tags: Whether tags are listed, too.
+        """
+        check_repository(repository)
+        remote = replace(self._remotes.remote(repository), forge=repository.forge)
+        return await stream_refs(self._git, remote, make, tags=tags)
 
 
 async def stream_refs(git: Git, remote: Remote, make: Callable[[], Taker], *, tags: bool) -> Taker:

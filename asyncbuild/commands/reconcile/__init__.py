@@ -1,0 +1,1 @@
+"""Command `asyncbuild reconcile`: a look at repositories by hand."""
