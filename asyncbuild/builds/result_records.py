@@ -56,6 +56,7 @@ def started_by(
         started_at=started_at,
         arn=arn,
         old_commit=push.old_commit or "",
+        beside_order=not push.joins_order,
     )
 
 
@@ -70,6 +71,7 @@ def started_record(started: StartedBuild) -> bytes:
             "started_at": started.started_at,
             "arn": started.arn,
             "old_commit": started.old_commit,
+            **({"beside_order": True} if started.beside_order else {}),
         }
     )
 
@@ -99,6 +101,7 @@ def read_started(key: str, body: bytes, *, keys: LedgerKeys) -> StartedBuild:
             started_at=_time(told["started_at"]),
             arn=_text(told.get("arn", "")),
             old_commit=_text(told.get("old_commit", "")),
+            beside_order=told.get("beside_order") is True,
         )
         below = keys.pushes_of(started.repository)
         if keys.started(started.of) != key or not started.record.startswith(below):

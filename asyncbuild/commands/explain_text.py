@@ -78,6 +78,7 @@ def _iter_lines(record: Record, repository: str, now: datetime | None) -> Iterat
     yield Line("  ".join(filter(None, words)).rstrip(), verdict=verdict)
     for label, value in (
         ("why", record.get("reason")),
+        ("asked", _who_asked(record)),
         ("started", _what_was_started(record)),
         *result_lines(record, now=now),
         ("archive", _where_it_lies(record)),
@@ -225,6 +226,16 @@ def _cell(text: str) -> str:
 def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(str(value))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _who_asked(record: Record) -> str:
+    """Return who asked for a build on request, and why; empty for a push."""
+    request = record.get("request")
+    if not isinstance(request, Mapping):
+        return ""
+    by, reason = (str(request.get(name) or "") for name in ("requested_by", "reason"))
+    told = f"{request.get('source')}{', again' if request.get('again') else ''}"
+    return ": ".join(filter(None, (f"{told}{f' by {by}' if by else ''}", reason)))
 
 
 def _what_was_started(record: Record) -> str:

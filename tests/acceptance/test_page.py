@@ -73,6 +73,7 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
         assert _HOSTILE_REF in text
         assert "<img src=x" in text
         assert await tab.evaluate("document.querySelectorAll('img').length") == 0
+        await _check_again(tab, pushes[-1].commit)
         await _check_fits(tab)
         await _check_keyboard(tab)
         assert tab.errors == []
@@ -82,6 +83,18 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
     to_build = [line for line in service.log if "SecondsFromPushToBuild" in line]
     assert len([each for line in to_build for each in line["SecondsFromPushToBuild"]]) == 3
     assert {line["queue"] for line in to_build} == {QUEUE}
+
+
+async def _check_again(tab: Tab, commit: str | None) -> None:
+    """Check the command line that builds a push again: it opens, and stays open in an update."""
+    first = "document.querySelector('#recent details.again')"
+    await tab.evaluate(f"{first}.querySelector('summary').click()")
+    told = await tab.evaluate(f"{first}.querySelector('code').innerText")
+    assert told == f"asyncbuild build shop {commit} --again --project shop"
+    clock = "document.querySelector('#top time').dateTime"
+    before = await tab.evaluate(clock)
+    await tab.wait(f"{clock} !== '{before}'")
+    assert await tab.evaluate(f"{first}.open") is True
 
 
 async def _check_fits(tab: Tab) -> None:

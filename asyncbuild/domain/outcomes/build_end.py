@@ -47,6 +47,7 @@ class BuildEnd:
         observed_at: When the service of the build was asked.
         ended_at: When the attempt ended; None while unknown.
         link: Address of the build in the console; empty if it was not at AWS.
+        beside_order: Whether it was asked for beside the order of the ref.
     """
 
     of: StartedId
@@ -60,6 +61,7 @@ class BuildEnd:
     observed_at: datetime
     ended_at: datetime | None = None
     link: str = ""
+    beside_order: bool = False
 
     @property
     def verdict(self) -> EndVerdict:
@@ -91,6 +93,7 @@ def end_of(started: StartedBuild, result: BuildResult) -> BuildEnd:
         observed_at=result.observed_at,
         ended_at=result.ended_at,
         link=plain(result_link(started.of, started.arn, result), LINK_MOST),
+        beside_order=started.beside_order,
     )
 
 

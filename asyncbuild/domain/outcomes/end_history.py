@@ -1,6 +1,6 @@
 """History of the ends of one ref and project, and what a further end means."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -39,11 +39,24 @@ EndHistory = tuple[BuildEnd, ...]
 def add_end(history: EndHistory, end: BuildEnd) -> EndHistory:
     """Return the history with a further end: the same object if it is in it, or late.
 
+    The end of a build that was asked for beside the order is one more attempt of the newest push,
+    if it is of the same commit; of another commit it says nothing about the ref, and is late.
+
     Args:
         history: The ends before.
         end: The end of a build that was not stopped.
     """
     known = any(each.is_same(end) for each in history)
+    if end.beside_order and not known:
+        if not history or history[0].commit != end.commit:
+            return history
+        newest = history[0]
+        end = replace(
+            end,
+            event_id=newest.event_id,
+            pushed_at=newest.pushed_at,
+            old_commit=newest.old_commit,
+        )
     if known or (history and not is_later(end, history[0])):
         return history
     return (end, *history)[:KEPT_MOST]

@@ -28,6 +28,8 @@ class StartedBuild:
         arn: ARN of the build, or of the pipeline.
         old_commit: Commit of the ref before the push; empty if it is not known, as of entries that
             older versions wrote.
+        beside_order: Whether a request asked for it beside the order of the ref: then it says
+            nothing about the ref, but for its commit.
     """
 
     of: StartedId
@@ -41,6 +43,7 @@ class StartedBuild:
     started_at: datetime
     arn: str = ""
     old_commit: str = ""
+    beside_order: bool = False
 
     @property
     def identity(self) -> PushIdentity:

@@ -25,8 +25,10 @@ from support.webhooks import (
     signed_headers,
 )
 
+from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Message, Push
 from asyncbuild.domain.repository import ForgeKind
+from asyncbuild.forges.webhooks.senders import MessageReader, Signature
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.queue.sqs import Queue
 
@@ -193,3 +195,34 @@ async def test_a_payload_that_is_too_long_is_refused(ministack: LocalServer) -> 
         answer = await gateway.post(body, headers(ForgeKind.GITHUB, body))
         assert answer == HTTPStatus.BAD_REQUEST
         assert await gateway.receive() == []
+
+
+@pytest.mark.parametrize("kind", ForgeKind)
+async def test_a_request_is_never_read_from_a_gateway(
+    ministack: LocalServer, kind: ForgeKind
+) -> None:
+    """Who knows the address cannot ask for a build by a push message, signed or not."""
+    body = orjson.dumps(
+        {
+            "asyncbuild": "push",
+            "version": 1,
+            "repository": {"account": "123456789012", "region": "eu-west-1", "name": "web"},
+            "ref": "refs/heads/main",
+            "commit": "tip",
+            "source": "schedule",
+            "time": "2026-11-01T10:23:43Z",
+        }
+    )
+    forged = dict.fromkeys(headers(kind, body), "x&MessageAttribute.1.Name=y")
+    async with _open(ministack, kind) as gateway:
+        for sent in (headers(kind, body), forged):
+            assert await gateway.post(body, sent) == HTTPStatus.OK
+        received = await gateway.receive()
+    assert received
+    for message in received:
+        for reader in (hosts(), hosts(signature=Signature.OFF), MessageReader()):
+            try:
+                events = reader.read(replace(message, sent=SENT))
+            except Reject:
+                continue
+            assert not any(isinstance(each, Push) for each in events)

@@ -301,3 +301,19 @@ def test_a_record_has_the_result_of_what_it_started(
         *(2, 2),
     )
     assert "of" not in told
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (None, ""),
+        ("odd", ""),
+        ({"source": "schedule", "reason": "nightly"}, "schedule: nightly"),
+        ({"source": "build", "requested_by": "mary", "again": True}, "build, again by mary"),
+    ],
+)
+def test_a_request_tells_who_asked(request_: object, told: str) -> None:
+    """A build that no push explains is explained by its request."""
+    record = {**_record(1.0), "request": request_}
+    lines = {each.label: each.text for each in explained.lines_of(record)}
+    assert lines.get("asked", "") == told

@@ -1,5 +1,6 @@
 """Ends of one ref and project: which is the later, and what each means."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -140,3 +141,21 @@ def test_an_end_that_is_told_again_means_the_same(ends: list[BuildEnd]) -> None:
                 m for e, m in zip(ends, meanings, strict=True) if e.is_same(end) and not m.late
             )
             assert meaning_of_end(history, end) == (meaning if not meaning.late else earlier)
+
+
+def test_a_build_beside_the_order_of_the_newest_commit_counts() -> None:
+    """A flaky build that is built once more fixes its ref; a later push is still later."""
+    failed, again, newer = an_end(1, FAILED), an_end(9, PASSED), an_end(2, FAILED)
+    again = replace(again, commit=failed.commit, beside_order=True)
+    history, meanings = told(an_end(0), failed, again, newer)
+    broke, fixed = Transition.BROKE, Transition.FIXED
+    assert [each.transition for each in meanings] == [None, broke, fixed, broke]
+    assert meaning_of_end(add_end(history, again), again).transition is fixed  # told again
+
+
+def test_a_build_beside_the_order_of_another_commit_changes_nothing() -> None:
+    """An old commit that fails does not break the branch, however late it was asked for."""
+    old = replace(an_end(9, FAILED), commit="0" * 40, beside_order=True)
+    history, meanings = told(old, an_end(1), old)
+    assert meanings == [EndMeaning(late=True), EndMeaning(), EndMeaning(late=True)]
+    assert len(history) == 1
