@@ -172,6 +172,11 @@ class LedgerKeys:
         """Return the key of the record whose result has this key, as `result` made it."""
         return f"{self.pushes}{key.removeprefix(f'{self.prefix}result/')}"
 
+    @property
+    def all_results(self) -> str:
+        """Prefix of the keys of all results."""
+        return f"{self.prefix}result/"
+
     def results_of(self, repository: Repository) -> str:
         """Return the prefix of the keys of the results of a repository's builds."""
         return f"{self.prefix}result/{repository.path}/"

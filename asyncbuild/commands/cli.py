@@ -25,6 +25,7 @@ from asyncbuild.commands.exit_codes import (
     run_taking_away,
     run_to_end,
 )
+from asyncbuild.commands.forget_command import forget
 from asyncbuild.commands.inspection_commands import check, explain, health, top
 from asyncbuild.commands.reconcile.reconcile_command import reconcile
 from asyncbuild.commands.report_command import report
@@ -149,7 +150,7 @@ def _serve(path: Path | None, *, drain: bool) -> None:
         run_to_end(call)
 
 
-for _command in (build, check, dead_letters, explain, health, reconcile, report, top):
+for _command in (build, check, dead_letters, explain, forget, health, reconcile, report, top):
     cli.add_command(_command)
 
 

@@ -140,6 +140,7 @@ _NOT_THE_SERVICE = (
     "asyncbuild.commands.dead_letters",
     "asyncbuild.commands.dead_queue",
     "asyncbuild.commands.report_letters",
+    "asyncbuild.commands.forget",
     "asyncbuild.commands.archive",
     "asyncbuild.commands.build.",
     "asyncbuild.commands.explain",

@@ -160,7 +160,8 @@ def calls_in_source() -> set[str]:
     sources = [
         path.read_text()
         for path in (ROOT / "asyncbuild").rglob("*.py")
-        if not {"local", "probes"} & {*path.parts}  # own servers; rights of the caller
+        # Own servers; rights of the caller, who probes or forgets a name.
+        if not {"local", "probes", "old_versions.py"} & {*path.parts}
     ]
     named = {name for text in sources for name in re.findall(r"\.(\w+)\(", text)}
     return {operations[name] for name in named if name in operations}

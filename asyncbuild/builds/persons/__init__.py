@@ -1,0 +1,1 @@
+"""Names of persons in the ledger, and their removal."""
