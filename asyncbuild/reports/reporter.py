@@ -115,7 +115,10 @@ class Reporter:
             return self._pass_over(report, "only ends are posted now")
         wait = allowance.bucket.take(now)
         if wait > 0:
-            return Hide(min(_HIDDEN_MOST_SECONDS, int(wait) + 1))
+            # Others wait for the same allowance: at each step longer, or each would be received
+            # hundreds of times before its turn, and the queue give it up.
+            longer = hidden_seconds(message.receive_count, _HIDDEN_MOST_SECONDS)
+            return Hide(min(_HIDDEN_MOST_SECONDS, max(longer, int(wait) + 1)))
         return await self._post(message, report, found, known)
 
     async def _post(

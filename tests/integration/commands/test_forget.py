@@ -160,9 +160,9 @@ async def test_what_the_service_writes_meanwhile_stays(site: ForgetSite) -> None
     class Busy(Store):
         """Another writer is first, once for pushes and each time for results."""
 
-        async def read_stored(self, key: str) -> StoredRecord | None:
+        async def read_stored(self, key: str, **more: int) -> StoredRecord | None:
             """Read, and let the other write afterwards."""
-            found = await super().read_stored(key)
+            found = await super().read_stored(key, **more)
             if found is not None and (key not in written or key.startswith(f"{PREFIX}result/")):
                 told = orjson.loads(found.body)
                 written[key] = told.get("attempts", 0) + len(written) + 100
