@@ -10,7 +10,6 @@ from typing import Any, Final
 import anyio
 import orjson
 import pytest
-from asyncbuild.commands.build.build_on_request import BuildWish, run
 from support.events import ACCOUNT, REGION
 from support.push_place import LEDGER, Place, make_place
 from support.wait import PATIENCE_SECONDS
@@ -19,6 +18,7 @@ from support.webhooks import message
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.service_mark import UPGRADE, ServiceMark
 from asyncbuild.commands import serve
+from asyncbuild.commands.build.build_on_request import BuildWish, run
 from asyncbuild.config import ResultSettings
 from asyncbuild.domain.errors import Busy, ConfigError, Kind, Reject, Retry
 from asyncbuild.domain.model import Push

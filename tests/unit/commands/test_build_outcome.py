@@ -6,6 +6,7 @@ from itertools import islice, pairwise
 from typing import Any, Final
 
 import pytest
+
 from asyncbuild.commands.build.build_outcome import (
     WaitEnd,
     describe_end,
@@ -13,7 +14,6 @@ from asyncbuild.commands.build.build_outcome import (
     wait_end_of,
 )
 from asyncbuild.commands.build.build_watch import PAUSE_MOST_SECONDS, iter_pauses
-
 from asyncbuild.domain.results.build_result import (
     BuildResult,
     BuildStatus,

@@ -72,7 +72,7 @@ def _check(found: dict[str, str], allowed: frozenset[str], most: int) -> None:
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["serve", "--help"]])
 def test_a_question_about_the_command_line_imports_click_alone(arguments: list[str]) -> None:
     """No configuration, no event loop, no log: it ends within some hundredths of a second."""
-    _check(_imports(*arguments), _DECLARING, most=33)
+    _check(_imports(*arguments), _DECLARING, most=34)
 
 
 def test_a_template_needs_yaml_alone() -> None:
