@@ -33,7 +33,7 @@ from asyncbuild.commands.build.build_told import BuildTold, fields_of
 from asyncbuild.commands.build.build_watch import BuildWatch
 from asyncbuild.commands.build.service_stage import open_stage
 from asyncbuild.config.settings import Settings
-from asyncbuild.domain.errors import ConfigError, Reject
+from asyncbuild.domain.errors import ConfigError, NoPermission, Reject
 from asyncbuild.domain.model import TIP
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests.push_request import PushRequest, dump_request, read_request
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 
 _SOURCE: Final = "build"
 _CONNECTIONS: Final = 16
+_RIGHTS: Final = (
+    "attach the managed policy of the stack's output OperatorPolicyArn to your role: "
+    'docs/deploy.md, "People"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,15 @@ async def run(settings: Settings, wish: BuildWish) -> int:
         StageError: S3 or SQS refused, or cannot be reached.
     """
     _require(settings, wish)
+    try:
+        return await _run(settings, wish)
+    except NoPermission as error:
+        raise NoPermission(
+            error.reason, remedy=_RIGHTS, peer=error.peer, code=error.code
+        ) from error
+
+
+async def _run(settings: Settings, wish: BuildWish) -> int:
     now = datetime.now(UTC)
     async with _open_desk(settings) as desk:
         repository = await find_repository(desk.ledger, wish.repository)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import anyio
 import orjson
 import pytest
+from aiohttp import web
 from support.events import ACCOUNT, REGION
 from support.push_place import LEDGER, Place, make_place
 from support.wait import PATIENCE_SECONDS
@@ -20,12 +21,13 @@ from asyncbuild.builds.service_mark import UPGRADE, ServiceMark
 from asyncbuild.commands import serve
 from asyncbuild.commands.build.build_on_request import BuildWish, run
 from asyncbuild.config import ResultSettings
-from asyncbuild.domain.errors import Busy, ConfigError, Kind, Reject, Retry
+from asyncbuild.domain.errors import Busy, ConfigError, Kind, NoPermission, Reject, Retry
 from asyncbuild.domain.model import Push
 from asyncbuild.domain.repository import Repository
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.event_sender import EventFaults, open_event_sender
+from asyncbuild.local.servers.served import open_site
 from asyncbuild.local.stack import Stack, open_stack
 from asyncbuild.storage.s3 import Store
 
@@ -375,3 +377,69 @@ async def test_a_service_that_reads_no_requests_gets_none(place: Place) -> None:
     await mark.write(now - timedelta(days=40))
     await mark.write(now)
     await mark.require(now)  # renewed, and as old as it was
+
+
+_CALLER: Final = f"""\
+<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<GetCallerIdentityResult><Arn>arn:aws:iam::{ACCOUNT}:user/mary</Arn><UserId>A</UserId>
+<Account>{ACCOUNT}</Account></GetCallerIdentityResult>
+<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></GetCallerIdentityResponse>"""
+
+
+async def answer(request: web.Request) -> web.Response:
+    """Answer as a server that tells ids of repositories and who asks, and denies all else."""
+    target, body = request.headers.get("X-Amz-Target", ""), await request.read()
+    if b"Action=GetCallerIdentity" in body:
+        return web.Response(text=_CALLER, content_type="text/xml")
+    if target.endswith(".GetRepository"):
+        id_ = f"id-of-{orjson.loads(body)['repositoryName']}"
+        document: dict[str, Any] = {"repositoryMetadata": {"repositoryId": id_}}
+        return web.Response(body=orjson.dumps(document), content_type="application/x-amz-json-1.1")
+    document = {"__type": "AccessDeniedException", "message": f"not authorized: {target}"}
+    return web.Response(
+        status=403, body=orjson.dumps(document), content_type="application/x-amz-json-1.0"
+    )
+
+
+@pytest.fixture
+async def other_server() -> AsyncIterator[str]:
+    """Serve `answer`, and return its URL."""
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    async with open_site(app) as url:
+        yield url
+
+
+async def test_the_group_of_a_repository_without_a_build_is_asked_for(
+    place: Place, other_server: str
+) -> None:
+    """CodeCommit's id is the group of its events; a build of another group would overtake them."""
+    place.source.commits(1)
+    await place.drain()  # the service has run, and has left its mark
+    there = place.settings.aws.endpoint_url
+    place.configure(
+        aws={"endpoint_url": other_server},
+        queue={"endpoint_url": there},
+        storage={"endpoint_url": there},
+    )
+    whole = f"{ACCOUNT}/{REGION}/{place.name}"
+    assert await build(place, "main", repository=whole, wait=False) == 0
+    url = place.settings.queue.url
+    received = await place.stack.sqs.receive_message(
+        QueueUrl=url, MessageSystemAttributeNames=["MessageGroupId"], WaitTimeSeconds=1
+    )
+    (message,) = received["Messages"]
+    assert message["Attributes"]["MessageGroupId"] == f"id-of-{place.name}"
+    assert orjson.loads(message["Body"])["requested_by"] == f"arn:aws:iam::{ACCOUNT}:user/mary"
+    await place.stack.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+async def test_a_missing_right_names_the_policy(place: Place, other_server: str) -> None:
+    """One sentence, and what to attach."""
+    (a,) = place.source.commits(1)
+    await pushed(place, a)
+    place.configure(queue={"endpoint_url": other_server})
+    with pytest.raises(NoPermission, match="send a request for") as caught:
+        await build(place, "main", wait=False)
+    assert "OperatorPolicyArn" in caught.value.remedy
+    assert caught.value.exit_code == 77

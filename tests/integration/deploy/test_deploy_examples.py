@@ -1,10 +1,12 @@
 """The examples beside the service's stack: builds by the clock, and e-mails about builds."""
 
 import json
+from importlib import resources
 from typing import Final
 
 import anyio
 import pytest
+from openapi_schema_validator import OAS31Validator
 from support.deployed import open_client, open_stack
 from support.stacks import NIGHTLY, NOTIFICATIONS, properties, template
 
@@ -12,6 +14,13 @@ from asyncbuild.domain.model import TIP
 from asyncbuild.domain.requests.push_request import read_request
 from asyncbuild.local.servers.children import LocalServer
 
+VALIDATOR: Final = OAS31Validator(
+    json.loads(
+        resources.files("asyncbuild.domain.requests")
+        .joinpath("push-message.schema.json")
+        .read_text("utf-8")
+    )
+)
 _GROUP: Final = "c5c5b1a7-0d5d-4a4e-9b0f-2f3a4b5c6d7e"
 _NIGHTLY: Final = {
     "RepositoryName": "web",
@@ -47,6 +56,7 @@ async def test_schedules_send_the_push_message(ministack: LocalServer, *, again:
             assert target["SqsParameters"] == {"MessageGroupId": _GROUP}
             # The Scheduler fills in its time (its user guide, "Adding context attributes").
             body = target["Input"].replace("<aws.scheduler.scheduled-time>", night)
+            VALIDATOR.validate(json.loads(body))
             request = read_request(json.loads(body))
             assert (request.repository.name, request.ref) == ("web", "refs/heads/main")
             assert request.commit == TIP

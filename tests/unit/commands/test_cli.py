@@ -87,3 +87,17 @@ def test_a_wrong_call_exits_with_2(arguments: list[str], code: int) -> None:
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("variables", [["A"], ["A=1", "A=2"]])
+def test_a_variable_without_a_value_or_twice_is_called_wrongly(variables: list[str]) -> None:
+    """Before the configuration is read."""
+    options = [each for name in variables for each in ("--variable", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncbuild", "build", "web", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--variable NAME=VALUE, each name once" in done.stderr
