@@ -5,7 +5,7 @@ from functools import partial
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.finding import Finding
-from asyncbuild.checks.judges.results_queue import (
+from asyncbuild.checks.judges.queues.results_queue import (
     judge_no_results,
     judge_results_dead_letters,
     judge_results_queue,

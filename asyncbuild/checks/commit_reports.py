@@ -5,7 +5,7 @@ from functools import partial
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.finding import Finding
-from asyncbuild.checks.judges.reports_queue import (
+from asyncbuild.checks.judges.queues.reports_queue import (
     judge_no_reports,
     judge_no_statuses,
     judge_reports_dead_letters,

@@ -15,7 +15,7 @@ from asyncbuild.checks.judges.finding import Finding, Level
 from asyncbuild.checks.judges.pipelines import judge_missing, judge_pipeline, pipelines_of
 from asyncbuild.checks.judges.pipelines import judge_pattern as judge_pipeline_pattern
 from asyncbuild.checks.judges.projects import judge_pattern, judge_projects, project_names
-from asyncbuild.checks.judges.queue import (
+from asyncbuild.checks.judges.queues.queue import (
     judge_dead_letters,
     judge_queue,
     judge_room,

@@ -6,7 +6,7 @@ from functools import partial
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.reconcile_ledger import ReconcileLedger
 from asyncbuild.checks.judges.finding import Finding
-from asyncbuild.checks.judges.rounds_queue import (
+from asyncbuild.checks.judges.queues.rounds_queue import (
     judge_newest_round,
     judge_no_rounds,
     judge_rounds_dead_letters,

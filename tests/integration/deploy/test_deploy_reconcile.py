@@ -12,7 +12,7 @@ from support.stacks import SERVICE, template
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.reconcile_ledger import ReconcileLedger, RoundRecord
 from asyncbuild.checks.judges.finding import Level
-from asyncbuild.checks.judges.rounds_queue import judge_rounds_queue
+from asyncbuild.checks.judges.queues.rounds_queue import judge_rounds_queue
 from asyncbuild.checks.missed_pushes import look_at_rounds
 from asyncbuild.config import Settings
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer

@@ -10,7 +10,7 @@ from support.stacks import ACCOUNT, SERVICE, template
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.commit_reports import look_at_reports
 from asyncbuild.checks.judges.finding import Level
-from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue
+from asyncbuild.checks.judges.queues.queue import judge_dead_letters, judge_queue
 from asyncbuild.config import Settings
 from asyncbuild.local.servers.children import ACCESS_KEY, SECRET_KEY, LocalServer
 from asyncbuild.queue.sqs import Queue

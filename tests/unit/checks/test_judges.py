@@ -8,14 +8,14 @@ import pytest
 from asyncbuild.checks.judges.bucket import BucketFacts, archive_prefix, judge_bucket
 from asyncbuild.checks.judges.finding import Finding, FindingKind, Level, exit_code_of
 from asyncbuild.checks.judges.projects import judge_projects
-from asyncbuild.checks.judges.queue import judge_dead_letters, judge_queue, judge_room
-from asyncbuild.checks.judges.reports_queue import (
+from asyncbuild.checks.judges.queues.queue import judge_dead_letters, judge_queue, judge_room
+from asyncbuild.checks.judges.queues.reports_queue import (
     judge_no_reports,
     judge_no_statuses,
     judge_reports_dead_letters,
     judge_reports_queue,
 )
-from asyncbuild.checks.judges.results_queue import (
+from asyncbuild.checks.judges.queues.results_queue import (
     judge_results_dead_letters,
     judge_results_queue,
 )

@@ -32,7 +32,7 @@ from support.stacks import (
 from asyncbuild import config
 from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.checks.judges.finding import Level
-from asyncbuild.checks.judges.reports_queue import judge_reports_queue
+from asyncbuild.checks.judges.queues.reports_queue import judge_reports_queue
 from asyncbuild.commands.cli import cli
 from asyncbuild.commands.template import NAMES, compact, read
 from asyncbuild.git.seeds.plans.seed_due import RENEWAL_AGE

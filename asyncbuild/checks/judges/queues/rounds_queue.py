@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.checks.judges.queue import RedriveNeeds, judge_redrive
+from asyncbuild.checks.judges.queues.queue import RedriveNeeds, judge_redrive
 from asyncbuild.config.settings import Settings
 from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of
 
@@ -17,7 +17,7 @@ _REDRIVE: Final = RedriveNeeds(
     table="reconcile",
     least_receives=30,
     such_as=100,
-    without="a message that is no round has to go somewhere with its reason",
+    without="a message that is not a round has to go somewhere with its reason",
     too_few="a repository of which a push may be on its way is received again and again, and would "
     "be dead-lettered in that time",
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.checks.judges.queue import (
+from asyncbuild.checks.judges.queues.queue import (
     RedriveNeeds,
     judge_encryption,
     judge_redrive,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from asyncbuild.checks.judges.finding import Finding, Level
-from asyncbuild.checks.judges.queue import RedriveNeeds, judge_redrive, retention_days
+from asyncbuild.checks.judges.queues.queue import RedriveNeeds, judge_redrive, retention_days
 from asyncbuild.config.settings import Settings
 from asyncbuild.queue.lane.queue_facts import QueueFacts, facts_of
 

@@ -1,0 +1,1 @@
+"""Judges of the queues, by their attributes. Pure."""
