@@ -143,6 +143,7 @@ _NOT_THE_SERVICE = (
     "asyncbuild.commands.forget",
     "asyncbuild.commands.archive",
     "asyncbuild.commands.build.",
+    "asyncbuild.commands.reconcile.",
     "asyncbuild.commands.explain",
     "asyncbuild.checks.probes",
 )
@@ -228,7 +229,8 @@ def about(resource: object) -> str:
         case "Fn::If":
             return about(value[1])
         case _:
-            folder = re.fullmatch(r"\$\{Bucket\.Arn\}/(\.?\w+)/(?:ledger/)?\*", str(value))
+            inner = r"(?:\.asyncbuild/ledger/(?=\w))?(\.?\w+)/(?:ledger/)?"
+            folder = re.fullmatch(rf"\$\{{Bucket\.Arn\}}/{inner}\*", str(value))
             if folder:
                 return "ledger" if folder[1] == ".asyncbuild" else folder[1]
             found = re.match(r"\$\{(\w+)\.Arn\}|arn:[^:]+::?Partition\}:(\w+):", str(value))

@@ -76,7 +76,7 @@ def test_services_act_for_this_account_only(path: Path) -> None:
             )
 
 
-def test_operators_ask_and_read_and_write_nothing_to_the_bucket(service: Mapping[str, Any]) -> None:
+def test_operators_ask_and_read_and_write_snapshots_alone(service: Mapping[str, Any]) -> None:
     """People send pushes, reports and rounds, and work on dead letters; they take no others."""
     document = properties(service, "OperatorPolicy")["PolicyDocument"]
     may = {
@@ -94,7 +94,10 @@ def test_operators_ask_and_read_and_write_nothing_to_the_bucket(service: Mapping
     ):
         assert {to for each, to in may if each == action} == dead
     of_bucket = {right for right in may if right[0].startswith("s3:")}
-    assert of_bucket == {("s3:GetObject", "ledger"), ("s3:ListBucket", "Bucket")}
+    assert of_bucket == {
+        *(("s3:GetObject", "ledger"), ("s3:ListBucket", "Bucket")),
+        ("s3:PutObject", "snapshot"),
+    }
     assert {action.partition(":")[0] for action, _ in may} == {"sqs", "s3", "codecommit", "kms"}
 
 
