@@ -23,6 +23,7 @@ Layout below the prefix:
     round/reconcile.json                                    the newest round over all repositories
     outcome/ACCOUNT/REGION/REPOSITORY/DIGEST.json           the newest ends of a ref and project
     unsent/TIME-DIGEST.json                                 outcome events that wait to be sent
+    passed/ACCOUNT/REGION/REPOSITORY/DIGEST.json            content that was started and that passed
 """
 
 import hashlib
@@ -232,6 +233,10 @@ class LedgerKeys:
             when: When the build ended.
         """
         return f"{self.all_unsent}{when.strftime(_TIME)}-{event_id}.json"
+
+    def passed(self, repository: Repository, history: str) -> str:
+        """Return the key of what was started and has passed, by the name of the history."""
+        return f"{self.prefix}passed/{repository.path}/{history}.json"
 
     @property
     def pushes(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from asyncbuild.builds.ledger_keys import LedgerKeys, slot_of
 from asyncbuild.builds.ledger_records import dump_record, read_record
+from asyncbuild.domain.contents.compared_content import ComparedContent, is_history_name
 from asyncbuild.domain.errors import Reject, reading
 from asyncbuild.domain.git_names import check_commit
 from asyncbuild.domain.model import Outcome, Push
@@ -35,15 +36,10 @@ def started_by(
         keys: Keys of the ledger.
         started_at: Time of the start.
     """
-    if outcome.build is not None:
-        project, _, number = outcome.build.id.rpartition(":")
-        of, arn = StartedId(StartedKind.BUILD, project, number), outcome.build.arn
-    elif outcome.execution is not None:
-        execution = outcome.execution
-        of = StartedId(StartedKind.EXECUTION, execution.pipeline, execution.id)
-        arn = execution.arn
-    else:
+    of = started_id(outcome)
+    if of is None:
         return None
+    told = outcome.build or outcome.execution
     return StartedBuild(
         of=of,
         record=keys.record(push, slot_of(outcome.target)),
@@ -54,10 +50,22 @@ def started_by(
         rule=outcome.target.rule if outcome.target else "",
         pushed_at=push.time,
         started_at=started_at,
-        arn=arn,
         old_commit=push.old_commit or "",
         beside_order=not push.joins_order,
+        arn=told.arn if told else "",
+        compared=outcome.compared,
     )
+
+
+def started_id(outcome: Outcome) -> StartedId | None:
+    """Return the identity of what was started for a target; None if nothing was."""
+    if outcome.build is not None:
+        project, _, number = outcome.build.id.rpartition(":")
+        return StartedId(StartedKind.BUILD, project, number)
+    if outcome.execution is not None:
+        execution = outcome.execution
+        return StartedId(StartedKind.EXECUTION, execution.pipeline, execution.id)
+    return None
 
 
 def started_record(started: StartedBuild) -> bytes:
@@ -72,6 +80,7 @@ def started_record(started: StartedBuild) -> bytes:
             "arn": started.arn,
             "old_commit": started.old_commit,
             **({"beside_order": True} if started.beside_order else {}),
+            **({"compared": started.compared} if started.compared else {}),
         }
     )
 
@@ -102,6 +111,7 @@ def read_started(key: str, body: bytes, *, keys: LedgerKeys) -> StartedBuild:
             arn=_text(told.get("arn", "")),
             old_commit=_text(told.get("old_commit", "")),
             beside_order=told.get("beside_order") is True,
+            compared=_read_compared(told.get("compared")),
         )
         below = keys.pushes_of(started.repository)
         if keys.started(started.of) != key or not started.record.startswith(below):
@@ -174,6 +184,15 @@ def _identity_fields(started: StartedBuild) -> dict[str, object]:
         "ref": started.ref,
         "commit": started.commit,
     }
+
+
+def _read_compared(told: object) -> ComparedContent | None:
+    """Return the content that later pushes are compared with; its history is a part of a key."""
+    if told is None:
+        return None
+    if not isinstance(told, dict) or not is_history_name(_text(told["history"])):
+        raise ValueError
+    return ComparedContent(told["history"], _text(told["digest"]))
 
 
 def _segments(told: Mapping[str, Any]) -> dict[str, str]:

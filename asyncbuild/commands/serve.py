@@ -25,6 +25,7 @@ from asyncbuild.aws.session import Aws
 from asyncbuild.aws.task_protection import open_protection
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.service_mark import ServiceMark
@@ -102,6 +103,7 @@ async def open_consumer(
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
             ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
             hosts=repositories.hosts.reader,
+            contents=ContentLedger(store, prefix=settings.storage.ledger_prefix),
             results=_starts(store, settings, reports),
             skips=reports,
         )

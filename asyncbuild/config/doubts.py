@@ -16,6 +16,7 @@ from asyncbuild.config.hints import iter_hints
 from asyncbuild.config.lines import Place
 from asyncbuild.config.routing import RuleSettings, fill_rules
 from asyncbuild.config.settings import Settings
+from asyncbuild.domain.contents.compared_content import ChangesSince
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules.rule_globs import full_refs
 
@@ -50,6 +51,7 @@ def doubts(settings: Settings) -> list[Doubt]:
         *_remote(settings),
         *_shadowed(settings.rules),
         *_refs(settings.rules),
+        *_passes(settings),
         *_keys(settings),
         *_hints(settings),
     ]
@@ -114,6 +116,20 @@ def _shadowed(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:
                 (("rules", second), ("rules", first)),
             )
             return  # each further pair repeats the same fault of order
+
+
+def _passes(settings: Settings) -> Iterator[Doubt]:
+    rules = list(enumerate(settings.rules))
+    asking = [each for each in rules if each[1].changes_since is ChangesSince.PASSED]
+    if asking and not settings.results.url:
+        number, rule = asking[0]
+        yield Doubt(
+            "config.passed",
+            f'{_name(number, rule)} has changes_since = "passed", and results.url is empty',
+            "without results it is never known that a project passed, so every push is built",
+            'set results.url (docs/results.md), or changes_since = "started"',
+            (("rules", number), ("results", "url")),
+        )
 
 
 def _refs(rules: Sequence[RuleSettings]) -> Iterator[Doubt]:

@@ -14,6 +14,7 @@ from asyncbuild.domain.archive_options import (
     check_pathspec,
     check_subtree,
 )
+from asyncbuild.domain.contents.compared_content import ChangesSince
 from asyncbuild.domain.key_template import check_template
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules.rule import Rule
@@ -45,6 +46,7 @@ class RuleSettings(Section):
     key: str | None = None
     variables: Mapping[str, str] = Field(default_factory=dict)
     changes: Texts = ()
+    changes_since: ChangesSince = ChangesSince.PUSH
     final: bool = True
     subtree: str = ""
     paths: Texts = ()
@@ -108,6 +110,19 @@ class RuleSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _compares_something(self) -> Self:
+        """Refuse a comparison without anything that is compared, or started."""
+        if self.changes_since is ChangesSince.PUSH:
+            return self
+        if not self.changes:
+            msg = "changes_since says what changes is compared with; add changes, or leave it out"
+            raise ValueError(msg)
+        if self.action not in {Action.BUILD, Action.PIPELINE}:
+            msg = f'changes_since is not used with action = "{self.action}", which starts nothing'
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _names_what_it_starts(self) -> Self:
         """Refuse settings that the action does not use: the user probably meant another action."""
         starts = self.action is Action.PIPELINE
@@ -137,7 +152,12 @@ def default_rules() -> tuple[RuleSettings, ...]:
 
 
 def fill_rules(
-    rules: Iterable[RuleSettings], *, key: str, project: str, reserved: tuple[str, ...] = ()
+    rules: Iterable[RuleSettings],
+    *,
+    key: str,
+    project: str,
+    buildspec: str = "",
+    reserved: tuple[str, ...] = (),
 ) -> tuple[Rule, ...]:
     """Return `[[rules]]` with the defaults of `[storage]` and `[builds]` filled in.
 
@@ -145,6 +165,7 @@ def fill_rules(
         rules: The entries, in their order.
         key: Default template of keys (`storage.key`).
         project: Default template of projects (`builds.project`).
+        buildspec: Build commands of all projects (`builds.buildspec`).
         reserved: Prefixes that no archive's key may have: those of records and of seeds.
     """
     return tuple(
@@ -160,7 +181,9 @@ def fill_rules(
             source_action=rule.source_action,
             options=rule.options,
             changes=rule.changes,
+            changes_since=rule.changes_since,
             final=rule.final,
+            buildspec=buildspec,
             reserved=reserved,
         )
         for number, rule in enumerate(rules)

@@ -117,6 +117,7 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
         settings.rules,
         key=settings.storage.key,
         project=settings.builds.project,
+        buildspec=settings.builds.buildspec or "",
         reserved=settings.storage.reserved_prefixes,
     )
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Final, Protocol
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.contents.compared_content import ComparedContent
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests.request_terms import RequestTerms
 
@@ -250,6 +251,8 @@ class Outcome:
     """Decision about one push and target, and its result; the ledger keeps it.
 
     `commit` is what was built, of an annotated tag what it points at; empty if nothing was started.
+    `compared` is the content that later pushes are compared with; None for a rule that asks for no
+    such comparison.
     """
 
     verdict: Verdict
@@ -260,6 +263,7 @@ class Outcome:
     execution: Execution | None = None
     timings: Mapping[str, float] = field(default_factory=dict)  # stage → seconds
     commit: str = ""
+    compared: ComparedContent | None = None
 
 
 @dataclass(frozen=True, slots=True)

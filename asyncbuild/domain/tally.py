@@ -79,6 +79,7 @@ class Tally:
     Attributes:
         archives: Archives that a try uploaded, by event id and key; a later try does not upload
             them again.
+        bases: Commits that targets were compared with at their first try, by event id and name.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Tally:
         self._failures: dict[tuple[str, ...], _Failure] = {}
         self._known: set[tuple[str, ...]] = set()
         self.archives: dict[tuple[str, str], StoredArchive] = {}
+        self.bases: dict[tuple[str, ...], str] = {}
 
     def knows(self, part: PushPart) -> bool:
         """Return whether the part has failed before, even if it works by now."""

@@ -156,6 +156,22 @@ class Reader(ObjectRunner):
                 raise GitFailed(f"{doing}: an object is missing", fault=GitFault.CORRUPT)
         return None if sum(map(len, contents)) > most_bytes else contents
 
+    async def read_trees(
+        self, repository: Path, ids: Sequence[str], *, most_bytes: int, doing: str
+    ) -> list[bytes] | None:
+        """Return tree objects, or None if they exceed `most_bytes` together; as `read_blobs`.
+
+        Args:
+            repository: Directory of the repository.
+            ids: Ids of the trees.
+            most_bytes: Greatest length of all trees.
+            doing: What it is for, for people.
+
+        Raises:
+            GitFailed: The repository cannot be read, or a tree is not in it.
+        """
+        return await self.read_blobs(repository, ids, most_bytes=most_bytes, doing=doing)
+
     async def read_attributes(
         self, repository: Path, ids: Iterable[str], *, most_bytes: int, doing: str
     ) -> dict[str, AttributeFacts] | None:

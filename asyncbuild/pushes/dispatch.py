@@ -12,11 +12,26 @@ from asyncbuild.builds.quota import Quota
 from asyncbuild.domain.errors import Retry, Scope, StageError
 from asyncbuild.domain.events.push_events import PushBug, PushNothingToDo, outcome_event
 from asyncbuild.domain.events.stage_events import PushStartStarted
-from asyncbuild.domain.model import Action, Guard, Message, Nothing, Outcome, RefKind, Target
+from asyncbuild.domain.model import (
+    Action,
+    Guard,
+    Message,
+    Nothing,
+    Outcome,
+    RefKind,
+    Target,
+    Verdict,
+)
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import PushCase, TargetStarter
-from asyncbuild.pushes.work import Dispatch, PreparesPushes, RecordsStarts, ReportsSkips
+from asyncbuild.pushes.work import (
+    Dispatch,
+    FindsChanges,
+    PreparesPushes,
+    RecordsStarts,
+    ReportsSkips,
+)
 from asyncbuild.runtime.emit import about, emit, stage
 from asyncbuild.runtime.tasks import open_tasks
 
@@ -27,9 +42,10 @@ class Dispatcher:
     Args:
         ledger: Records what was done.
         pushes: Prepares a push again whose preparation failed.
+        changes: Finds what is left out of a push by what was started, or passed, meanwhile.
         staleness: Finds why a push is not to be built.
         targets: Starts the builds.
-        results: Index of what was started; None if no results are asked for.
+        starts: Records what was started.
         skips: Reports what was left out; None for no reports.
     """
 
@@ -38,17 +54,19 @@ class Dispatcher:
         *,
         ledger: Ledger,
         pushes: PreparesPushes,
+        changes: FindsChanges,
         staleness: Staleness,
         targets: TargetStarter,
-        results: RecordsStarts | None = None,
+        starts: RecordsStarts,
         skips: ReportsSkips | None = None,
     ) -> None:
         self._ledger = ledger
         self._quota = Quota(ledger)
         self._pushes = pushes
+        self._changes = changes
         self._staleness = staleness
         self._targets = targets
-        self._results = results
+        self._starts = starts
         self._skips = skips
 
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
@@ -73,16 +91,18 @@ class Dispatcher:
         for fault in work.faults:
             tally.give_up(fault)
         waiting: set[str] = set()
+        parts = len(work.faults)
         for each in order.prepared.pushes:
             push = each.push
             # The later of two pushes of one ref waits for the earlier one (I3).
             if push.ref in waiting:
+                parts += each.parts
                 continue
             with about(push):
-                await self._settle_push(PushCase(push, each, order, guard, tally))
+                parts += await self._settle_push(PushCase(push, each, order, guard, tally))
             if tally.has_pending(push):
                 waiting.add(push.ref)
-        error = tally.verdict(time.monotonic(), parts=order.prepared.parts)
+        error = tally.verdict(time.monotonic(), parts=parts)
         if error is not None:
             raise error
 
@@ -96,17 +116,19 @@ class Dispatcher:
         nothing = PushNothingToDo(event_id=event.id, reason=event.reason)
         emit(nothing, level="info" if kept else "debug")
 
-    async def _settle_push(self, case: PushCase) -> None:
-        whole = PushPart(case.push)
+    async def _settle_push(self, case: PushCase) -> int:
+        """Settle the targets of a push that are due; return their number."""
+        whole, prepared = PushPart(case.push), case.prepared
         if not case.tally.is_due(whole, time.monotonic()):
-            return
+            return prepared.parts
         with _settling(whole, case):
-            prepared = case.prepared
             if prepared.failed is not None:
                 if not case.tally.knows(whole):
                     raise prepared.failed
                 prepared = await self._pushes.prepare(case.work, case.push, case.guard)
+            prepared = await self._changes.look_again(prepared)
             await self._settle_targets(replace(case, prepared=prepared))
+        return prepared.parts
 
     async def _settle_targets(self, case: PushCase) -> None:
         push, targets, stale = case.push, case.prepared.targets, case.prepared.stale
@@ -118,7 +140,7 @@ class Dispatcher:
         if not stale and any(target.action is not Action.IGNORE for target in targets):
             head, stale = await self._staleness.look_back(case.work, push)
         if case.prepared.skipped and not stale:
-            await self._report_skips(case)
+            await self._tell_skips(case)
         done = [target for target in case.prepared.targets if target not in targets]
         for target in targets:
             part = PushPart(push, target)
@@ -151,11 +173,18 @@ class Dispatcher:
         emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
 
-    async def _report_skips(self, case: PushCase) -> None:
+    async def _tell_skips(self, case: PushCase) -> None:
         """Report what was left out, before the records: they end the tries of the push.
 
-        A tag's object need not be a commit, and the status of a tag is not awaited.
+        What a start or a pass left out is also recorded, beside what is built: what it was compared
+        with cannot be seen from the push. A tag's object need not be a commit, and the status of a
+        tag is not awaited.
         """
+        left_out = [each.text for each in case.prepared.skipped if each.is_by_history]
+        if left_out and any(each.action is not Action.IGNORE for each in case.prepared.targets):
+            case.guard()
+            ignored = Outcome(Verdict.IGNORED, "; ".join(left_out), Target(Action.IGNORE))
+            await self._ledger.record(case.push, ignored)
         if self._skips is not None and case.push.kind is RefKind.BRANCH:
             case.guard()
             await self._skips.send_skips(case.push, case.prepared.skipped)
@@ -166,8 +195,7 @@ class Dispatcher:
         Before the record: a recorded target is done, so no later try would write these.
         """
         async with open_tasks() as tasks:
-            if self._results is not None:
-                tasks.start_soon(self._results.record_start, case.push, outcome)
+            tasks.start_soon(self._starts.record_start, case.push, outcome)
             if not case.push.joins_order:
                 return case.head
             group = case.work.message.group

@@ -7,6 +7,7 @@ The lane decides when each is called; the message is deleted after `dispatch` ha
 from dataclasses import dataclass
 
 from asyncbuild.archive.archiver import Archiver
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
 from asyncbuild.builds.quota import Quota
@@ -22,9 +23,11 @@ from asyncbuild.forges.webhooks.senders import MessageReader, Unverified
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.pushes.ancestry import History
 from asyncbuild.pushes.archives import Archives
+from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
+from asyncbuild.pushes.recorded_starts import RecordedStarts
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.tips import Tips
@@ -46,6 +49,7 @@ class Services:
     starters: Starters
     ledger: Ledger
     hosts: MessageReader
+    contents: ContentLedger
     results: RecordsStarts | None = None
     skips: ReportsSkips | None = None
 
@@ -77,13 +81,15 @@ class Pipeline:
         archiver = Archiver(engine=services.engine, budget=budget, store=store, settings=settings)
         missing = MissingCommits(mirrors, ledger, lag_seconds=settings.git.replication_lag_seconds)
         self._archives = Archives(mirrors, archiver, store, missing)
-        pushes = PushPreparer(self._archives, ledger, settings)
+        changes = ChangeFinder(self._archives, ledger, services.contents, settings)
+        pushes = PushPreparer(self._archives, ledger, changes)
         tries = Tries(ledger, max_attempts=settings.lanes.max_attempts)
         self._preparer = Preparer(pushes, Tips(mirrors, ledger), tries)
         history = History(mirrors, self._archives)
         self._dispatcher = Dispatcher(
             ledger=ledger,
             pushes=pushes,
+            changes=changes,
             staleness=Staleness(ledger, history, skip_stale=settings.lanes.stale == "skip"),
             targets=TargetStarter(
                 starters=services.starters,
@@ -91,7 +97,7 @@ class Pipeline:
                 history=history,
                 traced=settings.status.traces,
             ),
-            results=services.results,
+            starts=RecordedStarts(services.contents, services.results),
             skips=services.skips,
         )
 

@@ -6,7 +6,7 @@ It ends with whole archives in S3. What must happen in order is in `pushes/dispa
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
@@ -14,17 +14,14 @@ import anyio
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.poison import Tries
-from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import Reject, Scope, StageError, Unreachable
 from asyncbuild.domain.events.stage_events import PushPrepareFinished, PushPrepareStarted
 from asyncbuild.domain.key_template import is_own
 from asyncbuild.domain.made_before import is_new, may_be_stored
 from asyncbuild.domain.model import Guard, Nothing, Push, StoredArchive, Target
-from asyncbuild.domain.reports.skipped_target import skipped_targets
-from asyncbuild.domain.requests.request_targets import requested_targets
-from asyncbuild.domain.rules.route import asked_changes, route
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.pushes.ancestry import OpensSnapshots
+from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.tips import Tips
 from asyncbuild.pushes.work import PreparedMessage, PreparedPush, Work
 from asyncbuild.runtime.emit import about, stage
@@ -95,15 +92,13 @@ class PushPreparer:
     Args:
         archives: Makes and finds archives.
         ledger: Records of what was done.
-        settings: All settings.
+        changes: Finds the targets, and what is left out of them.
     """
 
-    def __init__(self, archives: StoresArchives, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, archives: StoresArchives, ledger: Ledger, changes: ChangeFinder) -> None:
         self._archives = archives
         self._ledger = ledger
-        self._rules = rules_of(settings)
-        self._request_variables = settings.builds.request_variables
-        self._supersedes = settings.lanes.superseded == "skip"
+        self._changes = changes
         # Pushes whose preparation failed here: something of them may be done.
         self._failed: Recent[tuple[str, str], None] = Recent(_FAILED_MOST)
 
@@ -120,16 +115,13 @@ class PushPreparer:
                 kept.
         """
         try:
-            unchanged = await self._find_unchanged(work, push)
-            routed = route(push, self._rules, unchanged)
-            wanted = requested_targets(push, routed, variables=self._request_variables)
+            known = await self._changes.find(work, push)
+            wanted = self._changes.route(push, known)
             prepared = await self._prepare(work, push, wanted, guard)
         except StageError:
             self._failed[push.repository.path, push.id] = None
             raise
-        if not unchanged:
-            return prepared
-        return replace(prepared, skipped=skipped_targets(push, self._rules, unchanged))
+        return self._changes.fill(prepared, known)
 
     async def _prepare(
         self, work: Work, push: Push, routed: Sequence[Target], guard: Guard
@@ -223,27 +215,6 @@ class PushPreparer:
                     raise
                 failures[key] = error
         return archives, failures
-
-    async def _find_unchanged(self, work: Work, push: Push) -> Sequence[tuple[str, ...]]:
-        """Return the `changes` of rules in which the push changed nothing.
-
-        git is read only if a rule asks. A push may cover older ones of its ref, so its own changes
-        may not be all: then it is compared with what was built last.
-        """
-        # A build beside the order is wanted whatever was built last.
-        asked = asked_changes(push, self._rules) if push.joins_order else []
-        if not asked:
-            return ()
-        since = push.old_commit
-        if self._supersedes:
-            since = await self._ledger.find_built_before(push)
-        if not since:
-            return ()
-        try:
-            async with self._archives.open_snapshot(work, push) as snapshot:
-                return await snapshot.find_unchanged(since, asked)
-        except Unreachable:
-            return ()
 
 
 class Preparer:

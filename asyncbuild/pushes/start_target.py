@@ -1,6 +1,6 @@
 """Start of one target of a dispatched push: finds its archive, starts its build (I12)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from asyncbuild.builds.codebuild import TOKEN_TRUSTED_SECONDS
@@ -20,6 +20,7 @@ from asyncbuild.domain.model import (
     root_span_id,
     trace_id,
 )
+from asyncbuild.domain.rules.targets import name_of
 from asyncbuild.domain.started_before import may_have_started, search_from
 from asyncbuild.domain.tally import PushPart, Tally
 from asyncbuild.pushes.ancestry import History
@@ -124,22 +125,35 @@ class TargetStarter:
     async def _start_build(self, target: Target, archive: StoredArchive, case: PushCase) -> Outcome:
         reason = f"rule: {target.rule}"
         commit = await self._history.peel(case.work, case.push)
+        compared = case.prepared.compared.get(name_of(target))
+        content = None if compared is None else compared.content
         variables = self._variables(target, case, commit)
         start = StartContext(case.push, variables, case.look_since, case.guard)
         if target.action is Action.PIPELINE:
             execution = await self._starters.hand_over(target, archive, start)
-            return Outcome(
-                Verdict.HANDED_OVER, reason, target, archive, execution=execution, commit=commit
-            )
-        build = await self._starters.build(target, archive, start)
-        return Outcome(Verdict.BUILT, reason, target, archive, build, commit=commit)
+            outcome = Outcome(Verdict.HANDED_OVER, reason, target, archive, execution=execution)
+        else:
+            build = await self._starters.build(target, archive, start)
+            outcome = Outcome(Verdict.BUILT, reason, target, archive, build)
+        return replace(outcome, commit=commit, compared=content)
 
     def _variables(self, target: Target, case: PushCase, commit: str) -> dict[str, str]:
         push = case.push
-        variables = variables_of(push, target, commit=commit)
+        variables = variables_of(push, target, commit=commit, base=self._base(target, case))
         if self._traced:
             variables["TRACEPARENT"] = f"00-{trace_id(push.id)}-{root_span_id(push.id)}-01"
         oldest = case.order.covers[0].push if case.order.covers else None
         if oldest is not None and oldest.old_commit:
             variables["OLD_COMMIT_ID"] = oldest.old_commit
         return variables
+
+    def _base(self, target: Target, case: PushCase) -> str:
+        """Return the commit that a target is compared with; empty if there is none.
+
+        It stays the same for all tries of a delivery: CodeBuild refuses a known idempotency token
+        with other variables.
+        """
+        compared = case.prepared.compared.get(name_of(target))
+        if compared is None:
+            return ""
+        return case.tally.bases.setdefault((case.push.id, *name_of(target)), compared.base)

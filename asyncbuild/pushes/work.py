@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from asyncbuild.domain.contents.known_changes import ComparedTarget, KnownChanges
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.model import (
     TIP,
@@ -17,6 +18,8 @@ from asyncbuild.domain.model import (
 )
 from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.results.started_build import StartedBuild
+from asyncbuild.domain.rules.route import NOTHING_KNOWN
+from asyncbuild.domain.rules.targets import TargetName
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class PreparedPush:
         failures: Failures of single archives, by key. All other targets are carried out all the
             same.
         skipped: Projects and pipelines that the `changes` of their rules left out.
+        changes: What the push changed, as far as rules ask.
+        compared: What its targets are compared with, by their names.
     """
 
     push: Push
@@ -78,6 +83,13 @@ class PreparedPush:
     failed: StageError | None = None
     failures: Mapping[str, StageError] = field(default_factory=dict)
     skipped: tuple[SkippedTarget, ...] = ()
+    changes: KnownChanges = NOTHING_KNOWN
+    compared: Mapping[TargetName, ComparedTarget] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """Number of parts that are settled on their own."""
+        return len(self.targets) or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +98,6 @@ class PreparedMessage:
 
     work: Work
     pushes: tuple[PreparedPush, ...] = ()
-
-    @property
-    def parts(self) -> int:
-        """Number of parts of the message that are settled on their own."""
-        return sum(len(each.targets) or 1 for each in self.pushes) + len(self.work.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,13 @@ class PreparesPushes(Protocol):
         Raises:
             StageError: The stage that failed raised it.
         """
+
+
+class FindsChanges(Protocol):
+    """Finds what pushes leave out; `pushes.changed_content.ChangeFinder` does."""
+
+    async def look_again(self, prepared: PreparedPush) -> PreparedPush:
+        """Return a push as what has passed by now leaves it, in its turn. Raises StageError."""
 
 
 class EnsuresArchives(Protocol):

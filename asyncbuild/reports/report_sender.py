@@ -78,7 +78,7 @@ class ReportSender:
             status = CommitStatus(
                 StatusState.SUCCESS,
                 context_of(wanted.context, fields),
-                describe_skip(each.changes),
+                describe_skip(each.why),
             )
             await self._try_to_send(Report(push.repository, push.ref, push.commit, status, order))
 

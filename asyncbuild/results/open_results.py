@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.aws.session import Aws
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.config.settings import Settings
 from asyncbuild.reports.outcomes.outcome_sender import OutcomeSender
@@ -68,7 +69,10 @@ async def open_results(
         ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
         questions = BuildQuestions(codebuild, codepipeline, clock=clock)
         finder = ResultFinder(ledger, questions)
-        recorder = ResultRecorder(ledger, reports=reports, outcomes=outcomes, clock=clock)
+        contents = ContentLedger(store, prefix=settings.storage.ledger_prefix, clock=clock)
+        recorder = ResultRecorder(
+            ledger, contents=contents, reports=reports, outcomes=outcomes, clock=clock
+        )
         sweeper = Sweeper(
             ledger=ledger,
             questions=questions,

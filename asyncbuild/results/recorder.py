@@ -27,11 +27,19 @@ class TellsOutcomes(Protocol):
         """Tell an end, or see to it that it is told later. Raises StageError."""
 
 
+class RecordsEnds(Protocol):
+    """Records ends for later pushes; `builds.content_ledger.ContentLedger` does."""
+
+    async def record_end(self, started: StartedBuild, result: BuildResult) -> None:
+        """Record an end. Raises StageError."""
+
+
 class ResultRecorder:
     """Records results, and removes the marks of builds that have ended.
 
     Args:
         ledger: Results and marks.
+        contents: Records the ends of contents that later pushes are compared with; None for none.
         reports: Reports the ends, after they are recorded; None for no reports.
         outcomes: Tells the ends, after they are recorded; None for no outcome events.
         clock: Clock.
@@ -41,11 +49,13 @@ class ResultRecorder:
         self,
         ledger: ResultLedger,
         *,
+        contents: RecordsEnds | None = None,
         reports: ReportsEnds | None = None,
         outcomes: TellsOutcomes | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._ledger = ledger
+        self._contents = contents
         self._reports = reports
         self._outcomes = outcomes
         self._clock = clock
@@ -95,6 +105,8 @@ class ResultRecorder:
         What is on record is reported, which is another state if the seen one was not written. It
         may be that of a later build of the push, which is reported when that one ends.
         """
+        if self._contents is not None:
+            await self._contents.record_end(started, result)
         if self._reports is not None or self._outcomes is not None:
             recorded = None if written else await self._find_result(started)
             told = recorded or result

@@ -15,16 +15,20 @@ import orjson
 from support.events import ACCOUNT, REGION, envelope
 from support.records import Records
 
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.reconcile_ledger import ReconcileLedger
+from asyncbuild.config import Settings
 from asyncbuild.domain.model import Action, Build, Message, Push, StoredArchive, Target
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.rules.rule import Rule
 from asyncbuild.domain.tally import Tally
 from asyncbuild.forges.webhooks.senders import MessageReader
 from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.pipeline import read_message
+from asyncbuild.pushes.recorded_starts import RecordedStarts
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.work import Dispatch, PreparedMessage, PreparedPush, Work
@@ -174,8 +178,14 @@ class LostWorld:
         )
         staleness = Staleness(ledger, history, skip_stale=stale == "skip")
         self._ledger = ledger
+        contents = ContentLedger(self.records, prefix=PREFIX)
         self._dispatcher = Dispatcher(
-            ledger=ledger, pushes=cast("Any", self), staleness=staleness, targets=targets
+            ledger=ledger,
+            pushes=cast("Any", self),
+            changes=ChangeFinder(mirrors, ledger, contents, Settings()),
+            staleness=staleness,
+            targets=targets,
+            starts=RecordedStarts(contents, None),
         )
         rounds = ReconcileLedger(self.records, prefix=PREFIX)
         self.rounds = rounds

@@ -83,11 +83,11 @@ class Place:
                 await consumer.run(drain=True)
         return [_name(*each) for each in calls.asked if each[0] not in _BESIDE]
 
-    async def end_at(self, call: str, *, after: bool) -> None:
-        """Work until this call, made or not, and end there."""
+    async def end_at(self, call: str, *, after: bool, number: int = 0) -> None:
+        """Work until this call, made or not, and end there; of several the one of this number."""
         aws = WatchedAws(self.settings)
         async with open_consumer(self.settings, aws) as consumer:
-            aws.calls = calls = Calls(hangs_at=0, after=after, counted=frozenset({call}))
+            aws.calls = calls = Calls(hangs_at=number, after=after, counted=frozenset({call}))
             with anyio.fail_after(PATIENCE_SECONDS):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(consumer.run)

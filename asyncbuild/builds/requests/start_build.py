@@ -49,18 +49,19 @@ def is_of(told: Mapping[str, str], variables: Mapping[str, str]) -> bool:
     )
 
 
-def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, str]:
+def variables_of(push: Push, target: Target, *, commit: str = "", base: str = "") -> dict[str, str]:
     """Return the environment variables of this push's build, in a stable order.
 
     `CODEBUILD_RESOLVED_SOURCE_VERSION` is the S3 version for a source in S3 (user guide,
     "Environment variables in build environments"), so the commit has a variable of its own.
-    OLD_COMMIT_ID and PUSHER are there if the event names them, TAG_ID if an annotated tag was
-    pushed.
+    OLD_COMMIT_ID and PUSHER are there if the event names them, BASE_COMMIT_ID if the push was
+    compared with a commit, TAG_ID if an annotated tag was pushed.
 
     Args:
         push: The push.
         target: What is started for it.
         commit: What the push's object is peeled to; empty if it is a commit.
+        base: What the rule's `changes` are compared with; empty without such a commit.
 
     Raises:
         ConfigError: The rule gives a variable a name that CodeBuild or asyncbuild reserves.
@@ -75,6 +76,7 @@ def variables_of(push: Push, target: Target, *, commit: str = "") -> dict[str, s
         "REPOSITORY_NAME": push.repository.name,
         "REF": push.ref,
         "OLD_COMMIT_ID": push.old_commit or "",
+        "BASE_COMMIT_ID": base,
         "PUSHER": push.pusher or "",
         EVENT_ID: push.id,
     }

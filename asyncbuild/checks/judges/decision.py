@@ -1,10 +1,12 @@
 """Decisions of the rules about a made-up push: which match, which do not, and why. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from asyncbuild.domain.contents.compared_content import ChangesSince
+from asyncbuild.domain.contents.known_changes import KnownChanges
 from asyncbuild.domain.errors import Reject
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.refs import check_pushed_ref
@@ -14,6 +16,11 @@ from asyncbuild.domain.rules.rule import Rule
 from asyncbuild.domain.rules.rule_globs import full_refs, matches, matches_repository
 
 _COMMIT: Final = "0123456789abcdef" * 2 + "01234567"  # made up, for keys that contain one
+_SINCE: Final = {
+    ChangesSince.PUSH: "",
+    ChangesSince.STARTED: " since it was started",
+    ChangesSince.PASSED: " since it passed",
+}
 _NOWHERE: Final = "000000000000"  # account of a repository that is named without one
 
 
@@ -80,7 +87,8 @@ def decide(
     Args:
         push: The push.
         rules: All rules, in their order.
-        unchanged: Values of `changes` in which nothing was changed.
+        unchanged: Values of `changes` in which nothing was changed since what their rules are
+            compared with.
         known: Whether the changed paths are known; if not, every `changes` matches.
     """
     judged = []
@@ -94,7 +102,8 @@ def decide(
         judged.append(Judged(rule.name, matches=not fault, why=fault or _why(rule, known=known)))
         if not fault and rule.final:
             last = rule.name
-    return RuleDecision(tuple(judged), route(push, rules, unchanged))
+    told = [replace(each, changes_since=ChangesSince.PUSH) for each in rules]
+    return RuleDecision(tuple(judged), route(push, told, KnownChanges(unchanged)))
 
 
 def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]]) -> Iterator[str]:
@@ -109,7 +118,7 @@ def _iter_faults(push: Push, rule: Rule, unchanged: Collection[tuple[str, ...]])
         f"ref {push.ref}", rule.ref, lambda glob: matches(push.ref, full_refs([glob]))
     )
     if rule.changes and rule.changes in unchanged:
-        yield f"nothing was changed in {', '.join(rule.changes)}"
+        yield f"nothing was changed in {', '.join(rule.changes)}{_SINCE[rule.changes_since]}"
 
 
 def _not_among(what: str, globs: Sequence[str], is_matched: Callable[[str], bool]) -> Iterator[str]:
@@ -131,7 +140,8 @@ def _why(rule: Rule, *, known: bool) -> str:
     if not rule.changes:
         return "repository and ref match"
     if known:
-        return f"repository and ref match, and {', '.join(rule.changes)} was changed"
+        since = _SINCE[rule.changes_since]
+        return f"repository and ref match, and {', '.join(rule.changes)} was changed{since}"
     return (
         f"repository and ref match; changes = {', '.join(rule.changes)} is taken to match, as it "
         "does where it is not known what was changed"

@@ -1,12 +1,13 @@
 """Projects and pipelines that a push does not start, because `changes` left them out. Pure."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from asyncbuild.domain.contents.compared_content import ChangesSince
+from asyncbuild.domain.contents.known_changes import KnownChanges, LeftOut
 from asyncbuild.domain.model import Push
 from asyncbuild.domain.rules.route import iter_applied
 from asyncbuild.domain.rules.rule import Rule
-from asyncbuild.domain.rules.targets import targets_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,34 +16,43 @@ class SkippedTarget:
 
     Attributes:
         rule: Name of the rule that left it out.
-        changes: Pathspecs of that rule, in which nothing changed.
+        why: What did not change, and since when.
         project: Name of the project.
         pipeline: Name of the pipeline.
     """
 
     rule: str
-    changes: tuple[str, ...]
+    why: LeftOut
     project: str | None = None
     pipeline: str | None = None
 
+    @property
+    def is_by_history(self) -> bool:
+        """True if a start or pass of its own left it out."""
+        return self.why.since is not ChangesSince.PUSH
+
+    @property
+    def text(self) -> str:
+        """What was left out, and why, for people."""
+        return f"{self.project or self.pipeline}: {self.why.text} (rule {self.rule})"
+
 
 def skipped_targets(
-    push: Push, rules: Sequence[Rule], unchanged: Container[tuple[str, ...]]
+    push: Push, rules: Sequence[Rule], changes: KnownChanges
 ) -> tuple[SkippedTarget, ...]:
     """Return the projects and pipelines that rules left out, and that no other rule starts.
 
     Args:
         push: The push.
         rules: All rules, in their order.
-        unchanged: Values of `changes` in which the push is known to have changed nothing.
+        changes: Facts about what the push changed.
     """
     skipped: dict[tuple[str | None, str | None], SkippedTarget] = {}
     started = set[tuple[str | None, str | None]]()
-    for rule, is_left_out in iter_applied(push, rules, unchanged):
-        for target in targets_of(push, rule):
+    for applied in iter_applied(push, rules, changes):
+        started |= {(each.project, each.pipeline) for each in applied.targets}
+        for target, why in applied.left_out:
             name = (target.project, target.pipeline)
-            if not is_left_out:
-                started.add(name)
-            elif any(name):
-                skipped.setdefault(name, SkippedTarget(rule.name, rule.changes, *name))
+            if any(name):
+                skipped.setdefault(name, SkippedTarget(applied.rule.name, why, *name))
     return tuple(each for name, each in skipped.items() if name not in started)

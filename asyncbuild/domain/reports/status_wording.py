@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Final
 
+from asyncbuild.domain.contents.known_changes import LeftOut
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.domain.results.build_result import BuildResult, BuildStatus
 
@@ -48,9 +49,13 @@ def describe_result(result: BuildResult, *, with_reason: bool = False) -> str:
     return plain(text, DESCRIPTION_MOST)
 
 
-def describe_skip(changes: tuple[str, ...]) -> str:
-    """Return the description for a project that the `changes` of its rule left out."""
-    return plain(f"skipped: nothing changed in {', '.join(changes)}", DESCRIPTION_MOST)
+def describe_skip(why: LeftOut) -> str:
+    """Return the description for a project that the `changes` of its rule left out.
+
+    Where it is too long, pathspecs are cut, and not what it was compared with.
+    """
+    most = DESCRIPTION_MOST - len(why.ending)
+    return plain(f"skipped: nothing changed in {', '.join(why.changes)}", most) + why.ending
 
 
 def duration(seconds: float) -> str:

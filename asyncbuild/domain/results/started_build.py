@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from asyncbuild.domain.contents.compared_content import ComparedContent
 from asyncbuild.domain.events.event import PushIdentity
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.results.build_result import StartedId
@@ -30,6 +31,8 @@ class StartedBuild:
             older versions wrote.
         beside_order: Whether a request asked for it beside the order of the ref: then it says
             nothing about the ref, but for its commit.
+        compared: Content that later pushes are compared with; None for a rule that asks for no such
+            comparison, and of a version that knew none.
     """
 
     of: StartedId
@@ -44,6 +47,7 @@ class StartedBuild:
     arn: str = ""
     old_commit: str = ""
     beside_order: bool = False
+    compared: ComparedContent | None = None
 
     @property
     def identity(self) -> PushIdentity:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.contents.compared_content import ChangesSince
 from asyncbuild.domain.model import Action
 
 
@@ -22,5 +23,7 @@ class Rule:
     source_action: str = ""
     options: ArchiveOptions = WHOLE
     changes: tuple[str, ...] = ()  # pathspecs, from the root of the repository
+    changes_since: ChangesSince = ChangesSince.PUSH
     final: bool = True
+    buildspec: str = ""  # of all builds; empty: each project's own
     reserved: tuple[str, ...] = ()  # prefixes of records and seeds: no archive's key has one

@@ -5,7 +5,7 @@ import re
 OWN_VARIABLES = frozenset(
     {
         *("COMMIT_ID", "TAG_ID", "BRANCH_NAME", "REPOSITORY_NAME", "REF"),
-        *("OLD_COMMIT_ID", "PUSHER", "EVENT_ID"),
+        *("OLD_COMMIT_ID", "BASE_COMMIT_ID", "PUSHER", "EVENT_ID"),
     }
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -13,6 +13,14 @@ _NOT_SAFE_IN_PROJECT = re.compile(r"[^A-Za-z0-9_-]")
 _NOT_SAFE_IN_PIPELINE = re.compile(r"[^A-Za-z0-9.@_-]")  # CodePipeline API, PipelineName
 
 
+TargetName = tuple[Action, str]
+
+
+def name_of(target: Target) -> TargetName:
+    """Return the name of a target, which differs between the targets of a push."""
+    return target.action, target.project or target.pipeline or target.key or target.rule
+
+
 def targets_of(push: Push, rule: Rule) -> tuple[Target, ...]:
     """Return the targets that a rule asks for, if it matches the push."""
     if rule.action is Action.IGNORE:

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from asyncbuild.git.formats.gitattributes import NAME
 
-_TREE: Final = 0o040000
+TREE: Final = 0o040000
 _COMMIT: Final = 0o160000
 # All that git writes; it lists an entry of another mode as something else than it is.
 _MODES: Final[Mapping[bytes, int]] = {
-    b"%o" % mode: mode for mode in (_TREE, 0o100644, 0o100755, 0o100664, 0o120000, _COMMIT)
+    b"%o" % mode: mode for mode in (TREE, 0o100644, 0o100755, 0o100664, 0o120000, _COMMIT)
 }
 _DEPTH_MOST: Final = 100
 _ATTRIBUTES_MOST: Final = 100
@@ -117,7 +117,7 @@ class TreeWalk:
             if self._seen > self._entries_most:
                 raise UnsuitableError(f"more than {self._entries_most} entries")
             self._read[tree] = entries
-            below += [each.object_id for each in entries if each.mode == _TREE]
+            below += [each.object_id for each in entries if each.mode == TREE]
         self._depth += 1
         if self._depth > _DEPTH_MOST:
             raise UnsuitableError(f"more than {_DEPTH_MOST} directories in each other")
@@ -151,7 +151,7 @@ class TreeWalk:
         attributes: list[AttributeFile] = []
         for each in self._read[tree]:
             entries += 1
-            if each.mode == _TREE:
+            if each.mode == TREE:
                 below = self._sum_up(each.object_id, depth + 1)
                 entries += below.entries
                 files += below.files

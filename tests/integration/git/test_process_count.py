@@ -11,6 +11,7 @@ from support.mirrors import MAIN, Site, archive_of, repository
 from support.wait import wait_until
 
 from asyncbuild.git.mirrors.cache import MirrorCache
+from asyncbuild.git.tree.content_digests import digest_contents
 from asyncbuild.git.tree.export_subst import Placeholders
 
 _RECORDS = """#!/bin/sh
@@ -95,3 +96,21 @@ async def test_a_large_tree_is_not_read_in_vain_each_time(site: Site, counted: C
     gits = counted()
     assert gits.pop("--batch-command", 0) <= 3
     assert gits == {"fetch": 3, "archive": 3, "diff-tree": 3}
+
+
+async def test_a_digest_takes_no_git_of_its_own(site: Site, counted: Count) -> None:
+    """Plain paths in `changes` of any number of rules are looked up by the git that stays."""
+    asked = [("d1",), ("d2/x", "!d2/x/y"), ("d3/2",), ("!d4",)]
+    behind = site.source.commit({f"d{at % 7}/{at}": b"%d" % at for at in range(60)})
+    async with site.open_mirrors() as mirrors:
+        async with mirrors.open(repository(), ref=MAIN, commit=behind) as snapshot:
+            before = await digest_contents(snapshot, asked)
+        await wait_until(lambda: not mirrors._worktrees.is_learning)
+        counted()
+        commit = site.source.commit({"d3/2": b"new"})
+        async with mirrors.open(repository(), ref=MAIN, commit=commit, behind=behind) as snapshot:
+            after = await digest_contents(snapshot, asked)
+    gits = counted()
+    assert gits.pop("--batch-command", 0) <= 1
+    assert gits == {"fetch": 1}
+    assert [before[each] == after[each] for each in asked] == [True, True, False, False]

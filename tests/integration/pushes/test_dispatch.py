@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -19,11 +19,13 @@ from support.records import etag_of
 
 from asyncbuild.builds.codebuild import CodeBuild
 from asyncbuild.builds.codepipeline import CodePipeline
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.quota import MOST
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.starters import Starters
 from asyncbuild.config import BuildSettings, Settings
+from asyncbuild.domain.contents.known_changes import LeftOut
 from asyncbuild.domain.errors import Busy, Denied, Outage, Reject, Retry
 from asyncbuild.domain.model import (
     Action,
@@ -41,10 +43,12 @@ from asyncbuild.domain.tally import Tally
 from asyncbuild.local.servers.aws_json import AwsError
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
-from asyncbuild.pushes.ancestry import History
+from asyncbuild.pushes.ancestry import History, OpensSnapshots
 from asyncbuild.pushes.archives import Archives
+from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.prepare import PushPreparer
+from asyncbuild.pushes.recorded_starts import RecordedStarts
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.work import (
@@ -199,9 +203,11 @@ async def _open_turn(
         open_codepipeline_client(standin.endpoint_url) as pipelines,
     ):
         ledger, history, settings = Ledger(records, prefix="l/"), _NoHistory(), Settings()
+        contents = ContentLedger(records, prefix="l/")
         yield Dispatcher(
             ledger=ledger,
             pushes=_Preparer(prepare),
+            changes=ChangeFinder(cast("OpensSnapshots", None), ledger, contents, settings),
             staleness=Staleness(ledger, history, skip_stale=settings.lanes.stale == "skip"),
             targets=TargetStarter(
                 starters=Starters(CodeBuild(builds, BuildSettings()), CodePipeline(pipelines)),
@@ -209,7 +215,7 @@ async def _open_turn(
                 history=history,
                 traced=settings.status.traces,
             ),
-            results=results,
+            starts=RecordedStarts(contents, results),
             skips=skips,
         )
 
@@ -626,7 +632,7 @@ async def test_what_was_left_out_is_reported_before_the_record(
     records.full = False
     skips, ready = _Skips(records), _build_ready(clock, push, "shop")
     (prepared,) = ready.pushes
-    left_out = (SkippedTarget("web", ("web",), project="web"),)
+    left_out = (SkippedTarget("web", LeftOut(("web",)), project="web"),)
     ignored = (Target(Action.IGNORE, rule="no rule matches"),)
     prepared = replace(prepared, targets=ignored, skipped=left_out, stale=stale)
     ready = replace(ready, pushes=(prepared,))

@@ -11,6 +11,7 @@ from support.codebuild import make_push
 from support.records import Records
 from support.wait import PATIENCE_SECONDS
 
+from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.config import Settings
 from asyncbuild.domain.errors import Busy, Outage, Reject, StageError, Unreachable
@@ -26,6 +27,7 @@ from asyncbuild.domain.model import (
     Verdict,
 )
 from asyncbuild.git.snapshot import Snapshot
+from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.prepare import PushPreparer
 from asyncbuild.pushes.work import PreparedPush, Work
 
@@ -109,7 +111,9 @@ class _Site:
         rules = [{"action": "build", "project": ["web", "lint"]}]
         settings = Settings.model_validate({"storage": storage, "rules": rules})
         self.ledger = Ledger(self.records, prefix="l/")
-        self.preparer = PushPreparer(self.archives, self.ledger, settings)
+        contents = ContentLedger(self.records, prefix="l/")
+        changes = ChangeFinder(self.archives, self.ledger, contents, settings)
+        self.preparer = PushPreparer(self.archives, self.ledger, changes)
         self.push = replace(make_push(), commit=_COMMIT)
 
     async def do_all(self) -> None:

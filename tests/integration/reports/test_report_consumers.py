@@ -23,6 +23,7 @@ from asyncbuild.checks.judges.finding import Level
 from asyncbuild.checks.trials import try_rights
 from asyncbuild.commands import report_letters
 from asyncbuild.config.hosts import CommitStatusSettings
+from asyncbuild.domain.contents.known_changes import LeftOut
 from asyncbuild.domain.reports.commit_status import CommitStatus, StatusState
 from asyncbuild.domain.reports.skipped_target import SkippedTarget
 from asyncbuild.domain.repository import Repository
@@ -226,9 +227,9 @@ async def test_what_is_no_report_becomes_a_dead_letter(site: ReportSite, body: s
 async def test_what_a_push_left_out_is_green_until_it_is_built(site: ReportSite) -> None:
     """Another push of the commit builds it: a skip by whatever push never replaces that."""
     started, earlier, later = started_build(2), skipping_push(1), skipping_push(3)
-    web = SkippedTarget("web", ("web",), pipeline="shop")
+    web = SkippedTarget("web", LeftOut(("web",)), pipeline="shop")
     async with site.open_sender() as sender:
-        await sender.send_skips(earlier, [SkippedTarget("api", ("api", "libs"), project="shop")])
+        await sender.send_skips(earlier, [SkippedTarget("api", LeftOut(("api", "libs")), "shop")])
         await site.drain()
         shown = site.status()
         assert shown is not None
@@ -252,7 +253,9 @@ async def test_skips_are_reported_by_setting(
     wanted = CommitStatusSettings(token="env:STATUS_TOKEN", skipped="none")
     async with open_report_site(ministack, status=wanted) as site:
         async with site.open_sender() as sender:
-            await sender.send_skips(skipping_push(1), [SkippedTarget("api", ("api",), "shop")])
+            await sender.send_skips(
+                skipping_push(1), [SkippedTarget("api", LeftOut(("api",)), "shop")]
+            )
         assert await site.count() == 0
 
 

@@ -92,7 +92,8 @@ def test_variables_name_the_push() -> None:
 def test_own_variables_are_refused_in_rules() -> None:
     """Every name that is set here is refused in a rule."""
     push = replace(make_push(2), pusher="eve")
-    assert variables_of(push, Target(Action.BUILD), commit="c" * 40).keys() == OWN_VARIABLES
+    told = variables_of(push, Target(Action.BUILD), commit="c" * 40, base="b" * 40)
+    assert told.keys() == OWN_VARIABLES
 
 
 def test_an_annotated_tag_names_its_commit() -> None:
@@ -109,7 +110,7 @@ def test_an_annotated_tag_names_its_commit() -> None:
 def test_unknown_variables_are_left_out() -> None:
     """A created ref has no old commit, an event without caller no pusher."""
     names = variables_of(make_push(1), Target(Action.BUILD)).keys()
-    assert OWN_VARIABLES - {"OLD_COMMIT_ID", "PUSHER", "TAG_ID"} == names
+    assert OWN_VARIABLES - {"OLD_COMMIT_ID", "BASE_COMMIT_ID", "PUSHER", "TAG_ID"} == names
 
 
 def test_variables_have_one_order() -> None:

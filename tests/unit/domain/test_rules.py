@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.codebuild import make_push
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
+from asyncbuild.domain.contents.known_changes import KnownChanges
 from asyncbuild.domain.key_template import FIELDS, check_template
 from asyncbuild.domain.model import Action, Change, Push, Target
 from asyncbuild.domain.repository import Repository
@@ -241,9 +242,9 @@ def test_a_rule_whose_changes_do_not_match_is_passed_over() -> None:
     """The next rule matches; if none is left, the reason names the paths compared."""
     rules = [_api(), _api(**_WEB, final=True), _rule(projects=("all",))]
     api, web = ("services/api",), ("services/web",)
-    assert [each.project for each in route(_push(), rules, [api])] == ["web"]
-    assert [each.project for each in route(_push(), rules, [api, web])] == ["all"]
-    (ignored,) = route(_push(), rules[:2], [api, web])
+    assert [each.project for each in route(_push(), rules, KnownChanges([api]))] == ["web"]
+    assert [each.project for each in route(_push(), rules, KnownChanges([api, web]))] == ["all"]
+    (ignored,) = route(_push(), rules[:2], KnownChanges([api, web]))
     assert ignored.action is Action.IGNORE
     assert ignored.rule == (
         "no rule matches: nothing changed in services/api (rule api); services/web (rule web)"
@@ -411,7 +412,7 @@ def test_an_empty_list_of_globs_matches_nothing() -> None:
 def test_the_reason_names_each_compared_path() -> None:
     """The words are those of the rule."""
     rule = _api(changes=("a", "b"))
-    (ignored,) = route(_push(), [rule], [("a", "b")])
+    (ignored,) = route(_push(), [rule], KnownChanges([("a", "b")]))
     assert ignored.rule == "no rule matches: nothing changed in a, b (rule api)"
 
 

@@ -3,6 +3,7 @@
 import pytest
 from support.codebuild import make_push
 
+from asyncbuild.domain.contents.known_changes import KnownChanges, LeftOut
 from asyncbuild.domain.model import Action
 from asyncbuild.domain.reports.skipped_target import SkippedTarget, skipped_targets
 from asyncbuild.domain.rules.rule import Rule
@@ -42,12 +43,12 @@ def test_what_rules_leave_out(
     rules: list[Rule], unchanged: tuple[tuple[str, ...], ...], skipped: list[str]
 ) -> None:
     """Each project and pipeline once, unless the push starts it by another rule."""
-    found = skipped_targets(make_push(), rules, unchanged)
+    found = skipped_targets(make_push(), rules, KnownChanges(unchanged))
     assert [each.project or each.pipeline for each in found] == skipped
 
 
 def test_a_skipped_target_names_its_rule_and_pathspecs() -> None:
     """The status says them."""
-    assert skipped_targets(make_push(), [_W], (_WEB,)) == (
-        SkippedTarget("w", _WEB, project="shop-web"),
-    )
+    found = skipped_targets(make_push(), [_W], KnownChanges((_WEB,)))
+    assert found == (SkippedTarget("w", LeftOut(_WEB), project="shop-web"),)
+    assert not found[0].is_by_history

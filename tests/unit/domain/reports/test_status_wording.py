@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from asyncbuild.domain.contents.known_changes import LeftOut
 from asyncbuild.domain.reports.commit_status import STATE_OF
 from asyncbuild.domain.reports.status_wording import (
     DESCRIPTION_MOST,
@@ -71,10 +72,10 @@ def test_the_message_of_a_phase_is_told_by_request_alone_and_made_fit_to_be_show
 
 def test_a_skip_names_what_did_not_change() -> None:
     """The globs of the rule."""
-    assert describe_skip(("services/api/**", "lib/**")) == (
+    assert describe_skip(LeftOut(("services/api/**", "lib/**"))) == (
         "skipped: nothing changed in services/api/**, lib/**"
     )
-    assert len(describe_skip(("x" * 500,))) == DESCRIPTION_MOST
+    assert len(describe_skip(LeftOut(("x" * 500,)))) == DESCRIPTION_MOST
 
 
 @pytest.mark.parametrize(
