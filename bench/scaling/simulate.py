@@ -16,6 +16,7 @@ from functools import partial
 from math import ceil
 
 from load import Arrival
+from mirrors import Mirrors, TaskDisk
 from policy import Seen, wanted_tasks
 
 BATCH = 10
@@ -59,7 +60,9 @@ class Minute:
 class Result:
     """Figures of one run."""
 
-    waits: list[float] = field(default_factory=list)  # seconds from push to preparation
+    waits: list[float] = field(
+        default_factory=list
+    )  # seconds from push to preparation, or to its mirror
     minutes: list[Minute] = field(default_factory=list)
     task_seconds: float = 0.0
     idle_seconds: float = 0.0  # of tasks that no group could use
@@ -86,8 +89,10 @@ class _Lane:
 
 @dataclass(slots=True, eq=False)
 class _Task:
+    shard: int = 0
     free: int = CONSUMERS
     stopping: bool = False
+    disk: TaskDisk = field(default_factory=TaskDisk)  # empty at the start of a task
     lanes: list[_Lane] = field(default_factory=list)
 
     def next_lane(self) -> _Lane | None:
@@ -100,7 +105,17 @@ class _Task:
 
 
 class Simulation:
-    """One run. Everything happens in `run`; other methods are its steps."""
+    """One run. Everything happens in `run`; other methods are its steps.
+
+    Args:
+        arrivals: Pushes in order of time.
+        policy: Policy of the scaling.
+        limits: Limits of the scaling.
+        hours: Hours of the load.
+        seed: Seed of what is random.
+        mirrors: Mirrors of the tasks; None where each push finds one.
+        shards: Number of queues; a repository has one of them, and so has a task.
+    """
 
     def __init__(
         self,
@@ -110,8 +125,11 @@ class Simulation:
         *,
         hours: float,
         seed: int,
+        mirrors: Mirrors | None = None,
+        shards: int = 1,
     ) -> None:
         self._policy, self._limits, self._end = policy, limits, hours * 3_600
+        self._mirrors, self._shards, self._made = mirrors, shards, 0
         self._chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._result = Result()
         self._now = 0.0
@@ -119,7 +137,8 @@ class Simulation:
         self._serial = 0
         self._groups: dict[int, deque[Arrival]] = {}
         self._locked: set[int] = set()
-        self._ready: deque[int] = deque()  # groups to receive from, oldest first
+        # Groups to receive from, oldest first, of each shard.
+        self._ready: list[deque[int]] = [deque() for _ in range(shards)]
         self._tasks: list[_Task] = []
         self._starting = 0
         self._visible = self._inflight = 0
@@ -177,14 +196,24 @@ class Simulation:
         self._visible += 1
         self._count(arrival.repository, 1)
         if len(group) == 1 and arrival.repository not in self._locked:
-            self._ready.append(arrival.repository)
+            self._queue(arrival.repository).append(arrival.repository)
         self._push_next_arrival()
 
+    def _queue(self, group: int) -> deque[int]:
+        return self._ready[group % self._shards]
+
     def _receive(self) -> None:
-        willing = [task for task in self._tasks if task.free and not task.stopping]
-        while self._ready and willing:
+        for shard, ready in enumerate(self._ready):
+            if ready:
+                self._receive_from(shard, ready)
+
+    def _receive_from(self, shard: int, ready: deque[int]) -> None:
+        willing = [
+            task for task in self._tasks if task.free and not task.stopping and task.shard == shard
+        ]
+        while ready and willing:
             task = self._chance.choice(willing)
-            number = self._ready.popleft()
+            number = ready.popleft()
             group = self._groups[number]
             taken = deque(group.popleft() for _ in range(min(BATCH, len(group))))
             self._locked.add(number)
@@ -201,8 +230,11 @@ class Simulation:
             lane.order.append(arrival)
             lane.preparing += 1
             task.free -= 1
-            self._result.waits.append(self._now - arrival.at)
-            self._later(arrival.seconds, partial(self._prepared, task, lane, arrival))
+            fetch = 0.0
+            if self._mirrors is not None:
+                fetch = self._mirrors.wait(task.disk, arrival.repository, self._now)
+            self._result.waits.append(self._now + fetch - arrival.at)
+            self._later(fetch + arrival.seconds, partial(self._prepared, task, lane, arrival))
 
     def _prepared(self, task: _Task, lane: _Lane, arrival: Arrival) -> None:
         lane.preparing -= 1
@@ -226,7 +258,7 @@ class Simulation:
         task.lanes.remove(lane)
         self._locked.discard(lane.group)
         if self._groups[lane.group]:
-            self._ready.append(lane.group)
+            self._queue(lane.group).append(lane.group)
         if task.stopping and not task.lanes:
             self._tasks.remove(task)
 
@@ -237,7 +269,8 @@ class Simulation:
 
     def _task_up(self) -> None:
         self._starting -= 1
-        self._tasks.append(_Task())
+        self._tasks.append(_Task(shard=self._made % self._shards))
+        self._made += 1
 
     def _stop_tasks(self, number: int) -> None:
         for task in [task for task in self._tasks if not task.stopping][:number]:

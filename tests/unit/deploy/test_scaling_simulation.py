@@ -21,7 +21,7 @@ def bench() -> Iterator[dict[str, Any]]:
         import simulate  # type: ignore[import-not-found] # noqa: PLC0415 - the same
 
         yield {"load": load, "policy": policy, "simulate": simulate}
-        for name in ("load", "policy", "simulate"):
+        for name in ("load", "mirrors", "policy", "simulate"):
             del sys.modules[name]
 
 
