@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,7 @@ NOW = int(time.time())
         (ForgeAnswer(403, {"message": "secondary limit"}, {"Retry-After": "60"}), Busy, 60),
         (ForgeAnswer(429, {"message": "slow down"}, {"Retry-After": "7"}), Busy, 7),
         (ForgeAnswer(404, {"message": "Not Found"}), Reject, None),
+        (ForgeAnswer(409, {"message": "Another update is in progress"}), Retry, None),
         (ForgeAnswer(422, {"message": "No commit found", "errors": ["x"]}), Reject, None),
         (ForgeAnswer(500, {"message": "oops"}), Outage, None),
         (ForgeAnswer(502), Outage, None),
@@ -229,12 +230,26 @@ async def test_an_app_without_a_usable_key_is_a_fault_of_the_configuration() -> 
         assert "not a key" not in str(raised.value)
 
 
-async def test_an_end_of_gitlab_is_not_replaced() -> None:
-    """GitLab refuses what is not the same state; the refusal is told."""
+async def test_a_state_after_an_end_begins_a_new_status_of_gitlab() -> None:
+    """A second build of a commit is pending again, and ends as it ends."""
+    states = (StatusState.SUCCESS, StatusState.PENDING, StatusState.FAILURE, StatusState.SUCCESS)
     async with open_poster("gitlab") as opened:
-        await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
-        with pytest.raises(Reject, match="Cannot transition"):
-            await opened.poster.post(opened.place, status_of(StatusState.FAILURE))
+        for state in states:
+            await opened.poster.post(opened.place, status_of(state))
+            assert opened.forge.statuses[opened.at("asyncbuild/shop")].state is state
+    assert opened.forge.refused == {}
+
+
+async def test_a_link_that_data_center_would_refuse_is_left_out() -> None:
+    """The page of the commit is linked in its place."""
+    async with open_poster("data-center") as opened:
+        status = status_of(StatusState.SUCCESS)
+        for length, kept in ((450, True), (451, False)):
+            link = "https://example.org/".ljust(length, "x")
+            await opened.poster.post(opened.place, replace(status, target_url=link))
+            shown = opened.forge.statuses[opened.at("asyncbuild/shop")].target_url
+            assert (shown == link) is kept
+            assert shown
 
 
 async def test_what_is_sent_to_github_fits_its_own_description() -> None:

@@ -21,6 +21,9 @@ _STATES: Final = {
 }
 
 
+_URL_MOST: Final = 450  # REST API, "Store a build status", 400: a longer one is refused
+
+
 class BitbucketServerStatuses:
     """Poster of statuses on Bitbucket Data Center.
 
@@ -50,7 +53,7 @@ class BitbucketServerStatuses:
                 "state": _STATES[status.state],
                 "name": status.context,
                 "description": status.description,
-                "url": status.target_url or page,
+                "url": status.target_url if 0 < len(status.target_url) <= _URL_MOST else page,
                 "ref": place.ref,
             },
             headers={"Authorization": f"Bearer {self._token()}"},

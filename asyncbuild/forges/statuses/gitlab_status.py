@@ -1,7 +1,8 @@
 """Commit statuses of GitLab.
 
 REST API, "Commits API", "Set the pipeline status of a commit". GitLab keeps a status as a job of an
-external pipeline, which has states and transitions of its own.
+external pipeline, which has states and transitions of its own. After an end it begins another job,
+so any state can follow (GitLab's source, `app/services/ci/create_commit_status_service.rb`).
 """
 
 import re
@@ -22,7 +23,7 @@ _STATES: Final = {
     StatusState.FAILURE: "failed",
     StatusState.ERROR: "canceled",
 }
-# "Cannot transition status via :run from :running": the status is in that state already.
+# "Cannot transition status via :run from :running": the unfinished status has that state already.
 _TRANSITION: Final = re.compile(r"Cannot transition status via :(\w+) from :(\w+)")
 _LEADS_TO: Final = {"run": "running", "success": "success", "drop": "failed", "cancel": "canceled"}
 

@@ -151,7 +151,8 @@ def refusal(doing: str, status: int, message: str, headers: Mapping[str, str]) -
         return Denied(reason, remedy=_RIGHTS, peer=PEER, code=code)
     if status >= 500:  # noqa: PLR2004 - Server Error
         return Outage(reason, after_seconds=after, peer=PEER, code=code)
-    if status in {400, 404, 409, 410, 422}:
+    # GitLab says 409 while it works on another status of the commit: that is over in seconds.
+    if status in {400, 404, 410, 422}:
         # GitHub and GitLab say 404 of a repository that the credential may not see.
         remedy = _RIGHTS if status == 404 else ""  # noqa: PLR2004 - Not Found
         return Reject(reason, remedy=remedy, peer=PEER, code=code)

@@ -9,12 +9,14 @@ REST API, DC = Bitbucket Data Center REST API):
 - GH, "Apps": an installation is found by repository with the App's JWT (RS256, at most ten minutes
   long), and its token is valid for one hour.
 - GL, "Set the pipeline status of a commit": 201; 400 "Cannot transition status via ..." for the
-  state that a status has already, and out of an end.
+  state that an unfinished status has already. After an end a further status is begun, with any
+  state (GitLab's source, `Ci::CreateCommitStatusService`, `external_commit_status_scope`).
 - BC, "Create a build status for a commit": 201, or 200 for a known key; key (at most 40
   characters), state and url are required, else 400.
 - What a credential may do: GH, "Scopes for OAuth apps", X-OAuth-Scopes, and "Get the authenticated
   app"; GL, "Personal access tokens API", own token; BC names scopes in the same header as GH.
-- DC, "Store a build status": 204; key, state and url are required, else 400.
+- DC, "Store a build status": 204; key, state and url (at most 450 characters) are required, else
+  400. The right to read the repository suffices.
 - Gitea and Forgejo, "repoCreateStatus": 201; five states; 404 for a commit that is not known.
 - Azure DevOps, "Statuses - Create": 201; a context with a name is required, else 400.
 """
@@ -29,6 +31,7 @@ from asyncbuild.domain.reports.commit_status import StatusState
 DESCRIPTION_MOST: Final = 140
 STATUSES_MOST: Final = 1_000
 KEY_MOST: Final = 40
+URL_MOST: Final = 450
 
 
 class ForgeAnswer(NamedTuple):
@@ -122,7 +125,8 @@ class ForgeStandin:
         if wanted not in _GITLAB:
             return ForgeAnswer(400, {"error": "state does not have a valid value"})
         now, (state, event) = self._jobs.get(at, "created"), _GITLAB[wanted]
-        if now == wanted or now in _GITLAB_ENDS:
+        now = "created" if now in _GITLAB_ENDS else now
+        if now == wanted or (now, wanted) == ("running", "pending"):
             told = f"Cannot transition status via :{event} from :{now}"
             return ForgeAnswer(
                 400, {"message": f'{told} (Reason(s): Status cannot transition via "{event}")'}
@@ -144,7 +148,12 @@ class ForgeStandin:
 
     def post_bitbucket_server(self, at: CommitContext, body: Mapping[str, Any]) -> ForgeAnswer:
         """Answer a status posted to Bitbucket Data Center."""
-        if not body.get("key") or not body.get("url") or body.get("state") not in _DATA_CENTER:
+        url = str(body.get("url") or "")
+        if (
+            not body.get("key")
+            or not 0 < len(url) <= URL_MOST
+            or body.get("state") not in _DATA_CENTER
+        ):
             told = {"context": "state", "message": "Please specify key, state and url."}
             return ForgeAnswer(400, {"errors": [told]})
         self._keep(at, KeptStatus(_DATA_CENTER[body["state"]], body["description"], body["url"]))
