@@ -15,10 +15,11 @@ from asyncbuild.git.seeds.mirror_seeds import CONNECTIONS, MirrorSeeds, open_see
 
 @dataclass(frozen=True, slots=True)
 class OpenedRepositories:
-    """Access to repositories: the hosts whose webhooks are trusted, and the mirrors."""
+    """Access to repositories: the hosts whose webhooks are trusted, the mirrors, their seeds."""
 
     hosts: OpenHosts
     mirrors: MirrorCache
+    seeds: MirrorSeeds | None = None
 
 
 @asynccontextmanager
@@ -38,7 +39,7 @@ async def open_repositories(settings: Settings, aws: Aws) -> AsyncIterator[Opene
         remotes = Remotes(settings.git, credentials, origins=hosts.origin, hosted=hosts.repository)
         seeds = await stack.enter_async_context(_open_seeds(settings, aws))
         opened = open_mirrors(settings.git, remotes, forges=settings.forges, seeds=seeds)
-        yield OpenedRepositories(hosts, await stack.enter_async_context(opened))
+        yield OpenedRepositories(hosts, await stack.enter_async_context(opened), seeds)
 
 
 @asynccontextmanager

@@ -173,7 +173,8 @@ async def _run(
         ):
             others = _others(results, reports)
             first = () if rounds is None else (rounds.polling,)
-            switch.consumers = (*first, consumer, *others)
+            seeds = () if repositories.seeds is None else (repositories.seeds,)
+            switch.consumers = (*first, consumer, *others, *seeds)
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
             emit(
@@ -186,6 +187,8 @@ async def _run(
             )
             with rare_collections():
                 await consume_all(first, consumer, others, drain=drain)
+                for each in seeds if drain else ():
+                    await each.finish()
         emit(ServiceStopped())
         tasks.cancel_scope.cancel()
 

@@ -63,6 +63,23 @@ async def test_drain_builds_waiting_pushes_and_ends(stack: Stack) -> None:
     assert {"service.started", "push.upload.finished", "push.built", "service.stopped"} <= named
 
 
+async def test_a_drain_leaves_seeds_for_the_next_one(stack: Stack, tmp_path: Path) -> None:
+    """Each run of a task that a rule starts has an empty disk, and would clone everything."""
+    ((first, second),) = await make_pushes(stack, repositories=1, pushes=2)
+    sources = []
+    for push in (first, second):
+        await stack.send(push)
+        git: dict[str, Any] = {"cache_directory": str(tmp_path / push.id), "seed_min_bytes": 1}
+        git["seed_bytes_per_second"] = 40_000  # the queue is empty before the seed is written
+        variables = environment(stack, git=git, queue={"wait_seconds": 0})
+        async with open_service(variables, "drain") as service:
+            assert await service.wait() == 0
+            sources += [line["source"] for line in service.log if line["event"] == "mirror.made"]
+    assert sources == ["clone", "seed"]
+    found = await _found(stack, [first, second])
+    assert (found.faults, found.built) == ([], 2)
+
+
 async def test_one_group_for_all_repositories_is_reported(stack: Stack) -> None:
     """Pushes are built, one at a time; the log says once why it is slow, with a remedy."""
     lanes = await make_pushes(stack, repositories=2, pushes=2)

@@ -39,6 +39,7 @@ CONNECTIONS: Final = _READS + 4
 """Connections to S3 that seeds use at once: reads of ranges, an upload, manifests."""
 
 _GONE: Final = MISSING | {"InvalidRange", "416"}  # the object does not exist, or is shorter
+_FINISH_SECONDS: Final = 60.0
 _MANIFEST_SECONDS: Final = 10.0  # an outage of S3 must hardly delay a clone
 
 
@@ -81,6 +82,7 @@ class MirrorSeeds:
         self._bucket = bucket
         self._taker = taker
         self._upkeep = upkeep
+        self._stopped = anyio.Event()
 
     async def find(self, place: MirrorDirectory, formats: Collection[str]) -> SeedManifest | None:
         """Return the seed of a mirror, if there is one that may be used.
@@ -171,6 +173,28 @@ class MirrorSeeds:
         """Note that a mirror has changed; it is written later if that is due."""
         if not self._is_excluded(place.name):
             self._upkeep.note(place)
+
+    async def finish(self) -> None:
+        """Wait for seeds that are being written, for a minute, or until `stop`.
+
+        A task that ends when its queue is empty begins with an empty disk each time.
+        """
+        with anyio.move_on_after(_FINISH_SECONDS):
+            async with open_background() as tasks:
+                tasks.start_soon(self._cancel_when_stopped, tasks.cancel_scope)
+                await self._upkeep.wait_idle()
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        await self._stopped.wait()
+        scope.cancel()
+
+    def stop(self) -> None:
+        """Wait for no seed."""
+        self._stopped.set()
+
+    def expire(self) -> None:
+        """Wait for no seed."""
+        self._stopped.set()
 
     def _refuse(self, name: str, etag: str, reason: str) -> None:
         self._upkeep.mark_bad(name, etag)

@@ -17,10 +17,13 @@ from asyncbuild.git.seeds.plans.seed_manifest import NewerManifest, SeedFault
 from asyncbuild.git.seeds.seed_bucket import SeedBucket, StoredSeed
 from asyncbuild.git.seeds.seed_capture import list_packs
 from asyncbuild.git.seeds.seed_writer import SeedWriter
+from asyncbuild.runtime.bell import Bell
 from asyncbuild.runtime.clock import utc_now
 from asyncbuild.runtime.emit import emit
+from asyncbuild.runtime.recent import Recent
 
 _PAUSE_SECONDS: Final = 60.0  # after a failure, which the next mirror would meet, too
+_KNOWN_MOST: Final = 10_000  # repositories
 _ANY: Final = ""
 
 
@@ -42,10 +45,13 @@ class SeedUpkeep:
         self._settings = settings
         self._bucket = bucket
         self._writer = writer
-        self._known: dict[str, KnownSeed] = {}
-        self._bad: dict[str, str] = {}  # ETags of manifests that are not taken; `_ANY`: whichever
+        self._known: Recent[str, KnownSeed] = Recent(_KNOWN_MOST)
+        self._bad: Recent[str, str] = Recent(
+            _KNOWN_MOST
+        )  # ETags of manifests that are not taken; `_ANY`: whichever
         self._changed: dict[str, MirrorDirectory] = {}
         self._running = False
+        self._ended = Bell()
 
     def note(self, place: MirrorDirectory) -> None:
         """Look at a mirror later, in turn."""
@@ -93,6 +99,12 @@ class SeedUpkeep:
                     await anyio.sleep(_PAUSE_SECONDS)
         finally:
             self._running = False
+            self._ended.ring()
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing is being written, or looked at."""
+        while self._running:
+            await self._ended.wait()
 
     async def _look(self, name: str, place: MirrorDirectory) -> None:
         found = await to_thread.run_sync(_look_over, place)
