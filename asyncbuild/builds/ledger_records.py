@@ -18,7 +18,7 @@ _VERSION = 1
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # SQS keeps a message for up to 14 days, and so may a dead letter of an event be sent back.
 _FOUND_KEPT = timedelta(days=30)
-_FOUND_MOST = 8
+_FOUND_MOST = 64
 _MEND = "delete or correct the object, and send the message back"
 
 

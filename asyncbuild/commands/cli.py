@@ -94,14 +94,24 @@ def archive(
     show_default=True,
     help="Commits to replay of each of those.",
 )
+@click.option(
+    "--lose",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Drop the events of so many pushes; a round has to find them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--keep", is_flag=True, help="Stay up afterwards, until Ctrl-C.")
-def demo(repositories: tuple[str, ...], pushes: int, *, as_json: bool, keep: bool) -> None:
+def demo(
+    repositories: tuple[str, ...], pushes: int, lose: int, *, as_json: bool, keep: bool
+) -> None:
     """Show pushes turn into builds, with servers of its own on this machine."""
     from asyncbuild.commands import serve as service
     from asyncbuild.local.demo import DemoOptions, run
 
-    options = DemoOptions(repositories=repositories, pushes=pushes, as_json=as_json, keep=keep)
+    options = DemoOptions(
+        repositories=repositories, pushes=pushes, as_json=as_json, keep=keep, lose=lose
+    )
     exit_unless_zero(run_to_end(run, options, service.run))
 
 

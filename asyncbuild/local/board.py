@@ -99,6 +99,18 @@ class Board:
         self._known[push.id] = push
         self._places[push.id] = PushProgress.PUSHED
 
+    def replace(self, push: Pushed, by: Pushed) -> None:
+        """Know a push by another id from now on, under which it was found.
+
+        Args:
+            push: The push as it was added.
+            by: The push as it is now.
+        """
+        lane = self.pushes[push.repository]
+        lane[lane.index(push)] = by
+        self._known[by.id] = by
+        self._places[by.id] = self._places.pop(push.id)
+
     def hear(self, told: Emitted) -> None:
         """Update the board by one event of the service."""
         if told.level in {"warning", "error"} and len(self.warnings) < _MOST_WARNINGS:

@@ -25,6 +25,7 @@ from asyncbuild.builds.requests.start_build import EVENT_ID
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import Fatal
 from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.reconcile_events import PushFound
 from asyncbuild.domain.events.service_events import ServiceStarted
 from asyncbuild.git.process.version import require_git
 from asyncbuild.local import display as show
@@ -32,13 +33,14 @@ from asyncbuild.local import keep as keeping
 from asyncbuild.local.board import Board
 from asyncbuild.local.build_ends import compare_results, count_results, read_results
 from asyncbuild.local.demo_rows import DemoFindings, document_of, rows_of
-from asyncbuild.local.forge.hosting import Hosting, open_hosting
+from asyncbuild.local.forge.hosting import open_hosting
 from asyncbuild.local.forge.status_ends import (
     builds_of,
     compare_statuses,
     count_ended,
     truth_of,
 )
+from asyncbuild.local.lost_pushes import LostPushes, choose_lost, with_rounds
 from asyncbuild.local.replay import Replay, names_of
 from asyncbuild.local.servers import journal
 from asyncbuild.local.servers.build_script import SeededScripts
@@ -75,13 +77,17 @@ class Serve(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """Contents of the demo: made-up repositories, or the last `pushes` commits of each of yours."""
+    """Contents of the demo: made-up repositories, or the last `pushes` commits of each of yours.
+
+    The events of `lose` pushes are dropped, and a round has to find them.
+    """
 
     repositories: tuple[str, ...] = ()
     pushes: int = 20
     as_json: bool = False
     keep: bool = False
     seed: int = 1
+    lose: int = 0
 
 
 async def run(options: DemoOptions, serve: Serve) -> int:
@@ -107,7 +113,10 @@ async def run(options: DemoOptions, serve: Serve) -> int:
                 hosted = () if options.repositories else _HOSTED
                 hosting = await stack.enter_async_context(open_hosting(cloud, hosted))
                 sources = await _make_sources(cloud.directory, options, names)
-            performance = _Performance(hosting, sources, console, options)
+                words = {each.remote.name: each.words for each in sources}
+                chosen = choose_lost(words, options.lose, options.seed)
+                hosting = await with_rounds(hosting) if chosen else hosting
+            performance = _Performance(LostPushes(hosting, chosen), sources, console, options)
             await performance.play(serve, codes)
     return codes[0]
 
@@ -148,13 +157,14 @@ class _Performance:
 
     def __init__(
         self,
-        hosting: Hosting,
+        losses: LostPushes,
         sources: Sequence[SampleRepository | Replay],
         console: Console,
         options: DemoOptions,
     ) -> None:
-        self._cloud = hosting.cloud
-        self._hosting = hosting
+        self._losses = losses
+        self._hosting = losses.hosting
+        self._cloud = self._hosting.cloud
         self._sources = sources
         self._console = console
         self._options = options
@@ -170,7 +180,7 @@ class _Performance:
         stop, served = anyio.Event(), anyio.Event()
 
         async def run_service() -> None:
-            with subscribed(self._board.hear, self._hear_opening):
+            with subscribed(self._hear_found, self._board.hear, self._hear_opening):
                 await serve(self._cloud.settings, stop=stop, signals=())
             served.set()
             if not stop.is_set():
@@ -182,6 +192,8 @@ class _Performance:
                 await self._opened.wait()
             async with show.open_progress(self._console, self._board):
                 await self._push_all()
+                await self._wait_settled()
+                await self._losses.find()
                 await self._wait_settled()
                 await self._wait_results()
                 if not self._options.keep:
@@ -198,6 +210,14 @@ class _Performance:
                 self._console.print(f"  Watch it at {self._board.page}\n", soft_wrap=True)
             self._opened.set()
 
+    def _hear_found(self, told: Emitted) -> None:
+        if not isinstance(told.event, PushFound) or told.push is None:
+            return
+        push = told.push
+        lost = self._losses.note_found(push.repository, push.ref, push.commit, push.event_id)
+        if lost is not None:
+            self._board.replace(lost, self._losses.found[-1])
+
     async def _push_all(self) -> None:
         async with anyio.create_task_group() as pushers:
             for source in self._sources:
@@ -205,10 +225,13 @@ class _Performance:
 
     async def _push_one_by_one(self, source: SampleRepository | Replay) -> None:
         random = Random(f"{self._options.seed}/{source.remote.name}/pauses")  # noqa: S311 - repeatable, not secret
+        number = 0
         async for push in source.iter_pushes(self._wait_built):
             self._board.add(push)
-            self._pushes.append(push)
-            await self._hosting.send(push)
+            await self._losses.send(push, number)
+            if push not in self._losses.lost:
+                self._pushes.append(push)
+            number += 1
             await anyio.sleep(random.choice(_PAUSES_SECONDS))
 
     async def _wait_built(self, push: Pushed) -> None:
@@ -250,6 +273,7 @@ class _Performance:
     async def _verify(self) -> bool:
         """Print what the servers tell; return whether there was a fault."""
         cloud, settings = self._cloud, self._cloud.settings.storage
+        self._pushes += self._losses.in_order
         with self._console.status("Reading every archive and result back …"):
             started = await anyio.to_thread.run_sync(journal.read, cloud.journal)
             findings = await verify(self._pushes, started, s3=cloud.s3, bucket=BUCKET)
@@ -265,6 +289,7 @@ class _Performance:
         rows = rows_of(in_lanes, started, found, ways=ways)
         if self._options.as_json:
             document = document_of(rows, found)
+            document |= {"lost": len(self._losses.lost), "found": len(self._losses.found)}
             sys.stdout.write(orjson.dumps(document).decode() + "\n")
             sys.stdout.flush()
         else:
@@ -272,6 +297,8 @@ class _Performance:
             self._console.print(show.ways_of(rows))
             self._console.print(show.verdict_of(findings, found.faults, self._board.warnings))
             self._console.print(show.results_of(rows))
+            if self._losses.lost:
+                self._console.print(show.losses_of(len(self._losses.lost), len(self._losses.found)))
         return bool(found.faults)
 
     def _say_where(self) -> None:

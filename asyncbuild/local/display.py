@@ -216,6 +216,22 @@ def results_of(rows: Sequence[Row]) -> RenderableType:
     return Padding(text, (0, 2, 1, 2), expand=False)
 
 
+def losses_of(lost: int, found: int) -> RenderableType:
+    """Return how many events were dropped, and how many of their pushes were found.
+
+    Args:
+        lost: Number of dropped events.
+        found: Number of pushes that the round found.
+    """
+    text = Text.assemble(
+        (f"{lost} events were dropped", "bold"),
+        ", and a round over all repositories found ",
+        (f"{found} of their pushes", "bold"),
+        " by comparing branches: they were built, too.",
+    )
+    return Padding(text, (0, 2, 1, 2), expand=False)
+
+
 def verdict_of(
     findings: Findings, faults: Sequence[str], warnings: Sequence[str]
 ) -> RenderableType:

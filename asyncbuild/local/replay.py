@@ -29,6 +29,11 @@ class Replay:
     branch: str
     commits: Sequence[str]
 
+    @property
+    def words(self) -> Sequence[str]:
+        """Return one word for each push: the name of the branch."""
+        return [self.branch] * len(self.commits)
+
     @classmethod
     async def create(cls, directory: Path, source: str, *, pushes: int, name: str) -> "Replay":
         """Clone `source`, find its last first-parent commits, and delete all refs.

@@ -99,8 +99,11 @@ def temporary(tmp_path: Path) -> Path:
 
 
 async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
-    """55 pushes to 5 repositories: all as expected by the servers' records, and nothing left."""
-    done = await run_demo("--json", directory=temporary)
+    """55 pushes to 5 repositories: all as expected by the servers' records, and nothing left.
+
+    The events of three are dropped, and a round finds them.
+    """
+    done = await run_demo("--json", "--lose", "3", directory=temporary)
     assert done.returncode == 0, done.stderr.decode()
     document = orjson.loads(done.stdout)
     builds = document.pop("builds")
@@ -121,9 +124,12 @@ async def test_every_push_is_built_once_in_order(temporary: Path) -> None:
         "statuses_pending": 0,
         "statuses_wrong": 0,
         "faults": [],
+        "lost": 3,
+        "found": 3,
     }
     assert len(builds) == 44
     assert len({build["repository"] for build in builds}) == 5
+    assert sum(build["event_id"].startswith("found-") for build in builds) == 3
     assert all(build["size_bytes"] > 100_000 and build["seconds"] > 0 for build in builds)
     assert {"succeeded", "failed"} <= set(results) <= {"succeeded", "failed", "fault", "timed-out"}
     assert left_in(temporary) == []
