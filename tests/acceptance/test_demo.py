@@ -188,8 +188,11 @@ async def test_leaves_nothing_behind_when_stopped(
     await wait_childless(temporary)
 
 
+_AGAIN = "build shop --again --wait"
+
+
 async def test_commands_printed_by_keep_work(temporary: Path, repository: Path) -> None:
-    """Output of `--keep`, pasted into another terminal: three commands that work there."""
+    """Output of `--keep`, pasted into another terminal: four commands that work there."""
     mine = ("--repository", str(repository), "--pushes", "2", "--keep")
     async with await anyio.open_process(
         demo_command(*mine), env=environment(temporary), stderr=subprocess.STDOUT
@@ -199,18 +202,20 @@ async def test_commands_printed_by_keep_work(temporary: Path, repository: Path) 
         lines = [line.strip() for line in block.splitlines() if line.strip()]
         assert [line.split()[0] for line in lines[:2]] == ["unset", "export"]
         commands = {line.partition(" -m asyncbuild ")[2]: line for line in lines[2:]}
-        assert list(commands) == ["explain shop", "top", "dead-letters list"]
+        assert list(commands) == ["explain shop", _AGAIN, "top", "dead-letters list"]
         shown = {}
         for name, command in commands.items():
             pasted = "\n".join([*lines[:2], command])
             done = await anyio.run_process(
                 ["/bin/sh", "-c", pasted], env={**os.environ, **CALLERS_OWN}, check=False
             )
-            assert done.returncode == 0, done.stderr.decode()
+            # Some of the demo's builds fail.
+            assert done.returncode in {0, int(name == _AGAIN)}, done.stderr.decode()
             shown[name] = done.stdout.decode()
         send_signal(process, signal.SIGINT)
         assert await process.wait() == 0
     assert "passed" in shown["explain shop"]
+    assert "started shop: " in shown[_AGAIN]
     assert "shop" in shown["top"]
     assert "The dead-letter queue is empty" in shown["dead-letters list"]
 
