@@ -185,7 +185,7 @@ def _bus_calls(events: "EventBridgeClient", settings: Settings) -> Iterator[_Cal
 
 
 async def _put_malformed(events: "EventBridgeClient", bus: str) -> None:
-    """Send an event whose detail is no JSON: EventBridge refuses it after it looked at the right.
+    """Send an event whose detail is not JSON: EventBridge refuses it after it looked at the right.
 
     Source: EventBridge API reference, PutEventsResultEntry, ErrorCode.
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.content_ledger import ContentLedger
@@ -19,6 +19,9 @@ from asyncbuild.results.result_worker import ResultWorker
 from asyncbuild.results.sweeper import Sweeper
 from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.storage.s3 import Store
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
 
 _AT_ONCE: Final = 8  # messages of one receive that are worked on at the same time
 
@@ -81,17 +84,20 @@ async def open_results(
             outcomes=outcomes,
             clock=clock,
         )
-        queue = ResultQueue(
-            polls=polls,
-            control=control,
-            url=settings.results.url,
-            dead_letter_url=settings.results.dead_letter_url,
-        )
         consumers = ResultConsumers(
-            queue=queue,
+            queue=_queue(settings, polls, control),
             worker=ResultWorker(finder, recorder, clock=clock),
             sweeper=sweeper,
             settings=settings,
             clock=clock,
         )
         yield OpenedResults(consumers, ledger)
+
+
+def _queue(settings: Settings, polls: "SQSClient", control: "SQSClient") -> ResultQueue:
+    return ResultQueue(
+        polls=polls,
+        control=control,
+        url=settings.results.url,
+        dead_letter_url=settings.results.dead_letter_url,
+    )

@@ -26,9 +26,11 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 async def test_a_drain_ends_when_both_queues_are_empty(stack: Stack) -> None:
-    """The first one starts builds, which it marks; the second records how they ended."""
+    """The first one starts builds, which it marks; the second records and tells how they ended."""
     url = (await stack.sqs.create_queue(QueueName="results"))["QueueUrl"]
-    variables = environment(stack, results={"url": url}, queue={"wait_seconds": 1})
+    variables = environment(
+        stack, results={"url": url}, queue={"wait_seconds": 1}, reports={"event_bus": "default"}
+    )
     ((first, second),) = await make_pushes(stack, repositories=1, pushes=2)
     for push in (first, second):
         await stack.send(push)
@@ -46,7 +48,11 @@ async def test_a_drain_ends_when_both_queues_are_empty(stack: Stack) -> None:
     async with open_service(variables, "drain") as service:
         assert await service.wait() == 0
         told = [line for line in service.log if line["event"] == "result.recorded"]
+        sent = [line for line in service.log if line["event"] == "outcome.sent"]
     assert {line["event_id"] for line in told} == {first.id, second.id}
+    assert {(line["event_id"], line["detail_type"]) for line in sent} == {
+        (push.id, "BuildPassed") for push in (first, second)
+    }
     assert await ledger.find_unfinished() == []
     for build in marks:
         of = read_build_id(build)

@@ -17,6 +17,7 @@ import anyio
 import orjson
 
 from asyncbuild.domain.events.event import Emitted
+from asyncbuild.domain.events.outcome_events import OutcomeDelayed, OutcomeGivenUp, OutcomesOff
 from asyncbuild.domain.events.push_events import PushBuilt, PushHandedOver
 from asyncbuild.domain.events.queue_events import WebhookUnverified
 from asyncbuild.domain.events.reconcile_events import PushFound, ReconcileFailed, ReconcileRound
@@ -48,6 +49,8 @@ _UNITS: Final = {
     "StatusesPosted": "Count",
     "ReportsDelayed": "Count",
     "ReportsDeadLettered": "Count",
+    "OutcomeEventsDelayed": "Count",
+    "OutcomeEventsGivenUp": "Count",
     "PushesFound": "Count",
     "RoundsBegun": "Count",
     "RepositoriesNotLookedAt": "Count",
@@ -55,6 +58,9 @@ _UNITS: Final = {
 _COUNTED: Final = {
     ReportDelayed: "ReportsDelayed",
     ReportDeadLettered: "ReportsDeadLettered",
+    OutcomeDelayed: "OutcomeEventsDelayed",
+    OutcomesOff: "OutcomeEventsDelayed",
+    OutcomeGivenUp: "OutcomeEventsGivenUp",
     PushFound: "PushesFound",
     ReconcileRound: "RoundsBegun",
     ReconcileFailed: "RepositoriesNotLookedAt",

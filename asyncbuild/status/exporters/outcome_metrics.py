@@ -1,7 +1,12 @@
 """Prometheus metrics of outcome events: sent by detail type, and those that were not."""
 
 from asyncbuild.domain.events.event import Event
-from asyncbuild.domain.events.outcome_events import OutcomeDelayed, OutcomeGivenUp, OutcomeSent
+from asyncbuild.domain.events.outcome_events import (
+    OutcomeDelayed,
+    OutcomeGivenUp,
+    OutcomeSent,
+    OutcomesOff,
+)
 from asyncbuild.domain.outcomes.outcome_event import DetailType
 from asyncbuild.status.exporters.prometheus_series import SeriesMaker
 
@@ -27,7 +32,7 @@ class OutcomeMetrics:
         match event:
             case OutcomeSent(detail_type=detail_type):
                 self._sent.labels(detail_type).inc()
-            case OutcomeDelayed():
+            case OutcomeDelayed() | OutcomesOff():
                 self._unsent.labels("delayed").inc()
             case OutcomeGivenUp():
                 self._unsent.labels("given-up").inc()

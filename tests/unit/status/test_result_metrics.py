@@ -11,6 +11,7 @@ from support.status import NOW, Clock, built, ended, line, state, survey
 
 from asyncbuild.domain.events.event import Emitted
 from asyncbuild.domain.model import root_span_id, trace_id
+from asyncbuild.domain.outcomes.outcome_event import DetailType
 from asyncbuild.domain.reports.commit_status import StatusState
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.results.build_result import BuildStatus
@@ -145,6 +146,33 @@ def test_cloudwatch_reads_statuses_from_the_log(clock: Clock) -> None:
         ("ReportsDeadLettered",): 1,
     }
     assert _taken(embedded).keys() == before
+
+
+def test_outcome_events_are_counted(clock: Clock) -> None:
+    """Those that were sent by detail type; a refusal counts as a delay, in both ways to read it."""
+    waits = {"kind": "outage", "reason": "no", "events": 2}
+    lines = [
+        *[
+            line("outcome.sent", detail_type=each, outcome_id="1", since_end_seconds=1)
+            for each in _SENT
+        ],
+        line("outcome.delayed", "warning", **waits),
+        line("outcomes.off", "warning", bus="default", reason="no", seconds=3_600),
+        line("outcome.given-up", "error", detail_type="x", outcome_id="1", kind="retry", reason=""),
+    ]
+    scraped, embedded = _Scraped(clock), EmbeddedMetrics("pushes.fifo", state, clock)
+    scraped.hear(*lines)
+    for each in lines:
+        embedded.hear(each)
+    values, taken = scraped.values(), _taken(embedded)
+    sent, unsent = "asyncbuild_outcome_events_sent_total", "asyncbuild_outcome_events_unsent_total"
+    assert [values[sent, str(each)] for each in DetailType] == [2, 0, 0, 1]
+    assert (values[unsent, "delayed"], values[unsent, "given-up"]) == (2, 1)
+    assert sum(taken["OutcomeEventsDelayed",]) == 2
+    assert sum(taken["OutcomeEventsGivenUp",]) == 1
+
+
+_SENT = (DetailType.PASSED, DetailType.PASSED, DetailType.FIXED)
 
 
 def test_gauges_show_the_newest_round(clock: Clock) -> None:
