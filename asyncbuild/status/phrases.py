@@ -1,5 +1,6 @@
 """Wording of numbers and states for people, on the page and in the terminal view alike."""
 
+import shlex
 from datetime import UTC, datetime
 from typing import Final
 
@@ -110,7 +111,7 @@ def doing(push: HeldPush) -> str:
 def again(row: SettledPush) -> str:
     """Return the command line that builds a settled push, or one target of it, once more."""
     target = row.project or row.pipeline
-    parts = ("asyncbuild build", row.repository, row.commit, "--again")
+    parts = ("asyncbuild build", shlex.quote(row.repository), row.commit, "--again")
     return " ".join((*parts, f"--project {target}" if target else "")).rstrip()
 
 

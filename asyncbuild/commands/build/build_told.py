@@ -1,5 +1,6 @@
 """Output of `asyncbuild build`: lines while it goes on, or one JSON object at the end."""
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class BuildTold:
         """Command line that tells the end later."""
         place = self._about["repository"] or {}
         path = "/".join(str(place.get(name)) for name in ("account", "region", "name"))
-        return f"asyncbuild explain {path} {self._about['event_id']}"
+        return f"asyncbuild explain {shlex.quote(path)} {self._about['event_id']}"
 
     def tell(self, line: str) -> None:
         """Print a line of news with the time since the begin; further lines are indented."""

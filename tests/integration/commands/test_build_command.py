@@ -309,7 +309,7 @@ async def test_a_commit_of_an_unknown_push_needs_its_ref(place: Place) -> None:
         ("nowhere", None, "no repository named 'nowhere' was pushed to yet", "HOST/OWNER/NAME"),
         ("a/b", None, "repository 'a/b' is not whole", "ACCOUNT/REGION/NAME"),
         ("github.com/acme/../web", None, "is not whole", ""),
-        ("github.com/acme/-x y", None, "is not a name of 1 to 100", ""),
+        ("github.com/acme/x*y", None, "is not a name of 1 to 100", ""),
         (None, "main..x", "is not a name that git allows", ""),
         (None, "abcdef123", "no branch abcdef123 was built, and no push", "--ref"),
         ("git.example.org/acme/web", "main", "the message group of git.example.org", "push to it"),
