@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 _RANGE_BYTES: Final = 8 * MIB  # S3 user guide, "Performance guidelines": 8 to 16 MiB
-_CHUNK_BYTES: Final = 512 * 1024
+_CHUNK_BYTES: Final = 256 * 1024  # twice, while a write joins its pieces
 
 
 class OtherSize(Retry):

@@ -10,6 +10,7 @@ then on all branches and tags.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -34,7 +35,7 @@ from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
 from asyncbuild.git.reader import Reader
 from asyncbuild.runtime.emit import emit
-from asyncbuild.runtime.tasks import open_tasks
+from asyncbuild.runtime.tasks import both, open_tasks
 
 _DEEPER = (64, 1024)
 _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
@@ -154,8 +155,13 @@ class Fetcher:
         if manifest is None:
             return False
         await self._transfers.init(target, wishes[0].commit)
-        staging, make_way = target.directory, self._make_way
-        if await self._seeds.fill(place, staging, manifest, make_way=make_way):
+        fill = partial(self._seeds.fill, place, target.directory, manifest)
+        # Beside the download: a server that is away or refuses ends it at once, each time.
+        filled, _ = await both(
+            partial(fill, make_way=self._make_way),
+            partial(self._transfers.reach, target.remote, wishes[0].ref),
+        )
+        if filled:
             try:
                 await self._fetch_refs_left(target, wishes, self._settings.depth)
             except GitFailed as error:
@@ -164,7 +170,7 @@ class Fetcher:
                 self._seeds.refuse(place, error.reason)
             else:
                 return True
-        await to_thread.run_sync(empty, staging)
+        await to_thread.run_sync(empty, target.directory)
         return False
 
     async def _make(

@@ -183,6 +183,10 @@ class Transfers:
         ids = {name: id_.decode() for id_, _, name in lines}
         return tuple(ids[name] for name in (ref.encode(), peeled.encode()) if name in ids)
 
+    async def reach(self, remote: Remote, ref: str) -> None:
+        """Ask a remote for a ref, to learn whether it answers and may be read."""
+        await follow(remote, lambda there: self.find_ids(there, ref))
+
     async def list_refs(self, remote: Remote) -> set[str]:
         """Return full names, and `HEAD` if it leads to a commit.
 

@@ -215,6 +215,4 @@ class MirrorSeeds:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, StageError):
-        return error.reason
     return str(error) or "S3 took too long"

@@ -1,9 +1,11 @@
 """Taking of a seed: its packs are downloaded, checked and laid out as a mirror."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from anyio import to_thread
 
+from asyncbuild.domain.errors import StageError
 from asyncbuild.git.seeds.plans.seed_manifest import SeedFault, SeedFile, SeedManifest
 from asyncbuild.git.seeds.seed_bucket import SeedBucket
 from asyncbuild.git.seeds.staged_seed import DownloadedPack, install
@@ -60,5 +62,6 @@ class SeedTaker:
         if found != file.sha256:
             # An object whose contents are not what its name says serves nobody, and would keep
             # the next writer, who finds it there, from uploading the right one.
-            await self._bucket.delete(key)
+            with suppress(StageError):  # a right that is missing
+                await self._bucket.delete(key)
             raise SeedFault(f"{key} has other contents than its name says")

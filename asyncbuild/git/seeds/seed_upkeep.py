@@ -94,8 +94,7 @@ class SeedUpkeep:
                 try:
                     await self._look(name, place)
                 except (StageError, OSError, ValueError, SeedFault) as error:
-                    reason = error.reason if isinstance(error, StageError) else str(error)
-                    emit(SeedNotWritten(mirror=name, reason=reason))
+                    emit(SeedNotWritten(mirror=name, reason=str(error)))
                     await anyio.sleep(_PAUSE_SECONDS)
         finally:
             self._running = False
