@@ -8,7 +8,7 @@ A commit without a known ref, a submodule's, is searched in the same way on the 
 then on all branches and tags.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from asyncbuild.git.mirrors.directory import (
     read_object_format,
 )
 from asyncbuild.git.mirrors.disk_space import delete, empty
+from asyncbuild.git.mirrors.ref_fetches import RefFetches, open_ones, refs_of, settle_misfits
 from asyncbuild.git.mirrors.seed_source import SeedSource
 from asyncbuild.git.mirrors.shared_fetch import DEFAULT_BRANCH, CommitRequest
 from asyncbuild.git.mirrors.transport import BRANCHES, FetchTarget, Transfers
@@ -43,7 +44,7 @@ _ANYWHERE = frozenset({DEFAULT_BRANCH, ""})
 _OF_THE_SEED = frozenset({GitFault.CORRUPT, GitFault.OTHER})
 
 
-class Fetcher:
+class Fetcher(RefFetches):
     """Fetches into mirrors; the sharing of fetches is not its concern.
 
     Args:
@@ -74,9 +75,8 @@ class Fetcher:
         self._look_ahead = look_ahead
         self._make_way = make_way
         self._seeds = seeds
+        super().__init__(transfers, reader)
         self._settings = settings
-        self._transfers = transfers
-        self._reader = reader
         self._only_by_ref: set[str] = set()  # URLs of servers that refused an id
 
     async def fetch(
@@ -98,17 +98,17 @@ class Fetcher:
         if sight is None:
             await self._clone(place, remote, wishes, lock)
         else:
-            _settle_misfits(wishes, sight.object_format)
+            settle_misfits(wishes, sight.object_format)
             # Another process, or an earlier fetch, may have brought it meanwhile.
             late = [wish for wish in wishes if wish.seen != sight]
-            await self._settle_present(place.repository, remote, late)
-            if _open(wishes):
+            await self.settle_present(place.repository, remote, late)
+            if open_ones(wishes):
                 await self._by_ref(target, wishes, self._settings.depth)
-        if _open(wishes):
+        if open_ones(wishes):
             await self._search(target, wishes)
-        if anywhere := [wish for wish in _open(wishes) if wish.ref in _ANYWHERE]:
+        if anywhere := [wish for wish in open_ones(wishes) if wish.ref in _ANYWHERE]:
             await self._by_all_refs(target, anywhere)
-        for wish in _open(wishes):
+        for wish in open_ones(wishes):
             wish.settle(await self._why_not(target, wish))
 
     async def _clone(
@@ -132,10 +132,10 @@ class Fetcher:
                     size_bytes=size.bytes,
                 )
             )
-            for wish in _open(wishes):
+            for wish in open_ones(wishes):
                 if wish.commit in found:
                     wish.settle(found[wish.commit])
-            await self._settle_present(place.repository, remote, wishes)
+            await self.settle_present(place.repository, remote, wishes)
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(delete, staging)
@@ -150,7 +150,7 @@ class Fetcher:
         """
         if self._seeds is None:
             return False
-        formats = {object_format(wish.commit) for wish in _open(wishes)}
+        formats = {object_format(wish.commit) for wish in open_ones(wishes)}
         manifest = await self._seeds.find(place, formats)
         if manifest is None:
             return False
@@ -163,7 +163,7 @@ class Fetcher:
         )
         if filled:
             try:
-                await self._fetch_refs_left(target, wishes, self._settings.depth)
+                await self.fetch_refs_left(target, wishes, self._settings.depth)
             except GitFailed as error:
                 if error.fault not in _OF_THE_SEED:
                     raise
@@ -195,64 +195,31 @@ class Fetcher:
 
     async def _begin(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> bool:
         """Fetch the refs of all requests into an empty directory; False if all refs are gone."""
-        refs, depth = _refs(wishes), self._settings.depth
+        refs, depth = refs_of(wishes), self._settings.depth
         try:
             if len(refs) == 1 and refs[0].startswith(BRANCHES):
                 await self._transfers.clone(target, refs[0], depth)
             else:
                 await self._init(target, wishes)
-                await self._fetch_refs(target, wishes, depth)
+                await self.fetch_refs(target, wishes, depth)
         except GitFailed as error:
-            if not await self._leave_out_gone(error, target.remote, wishes):
+            if not await self.leave_out_gone(error, target.remote, wishes):
                 return False
             await self._init(target, wishes)
-            await self._fetch_refs(target, wishes, depth)
-        _settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
+            await self.fetch_refs(target, wishes, depth)
+        settle_misfits(wishes, await to_thread.run_sync(read_object_format, target.directory))
         return True
 
     async def _init(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         await self._transfers.init(target, wishes[0].commit)
-        _settle_misfits(wishes, object_format(wishes[0].commit))
+        settle_misfits(wishes, object_format(wishes[0].commit))
 
     async def _by_ref(
         self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
     ) -> None:
         """Fetch the refs of all open requests; those whose ref is gone are unreachable."""
-        if await self._fetch_refs_left(target, wishes, depth):
-            await self._settle_present(target.directory, target.remote, wishes)
-
-    async def _fetch_refs_left(
-        self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
-    ) -> bool:
-        """Fetch the refs of all open requests that exist; return False if none does."""
-        try:
-            await self._fetch_refs(target, wishes, depth)
-        except GitFailed as error:
-            if not await self._leave_out_gone(error, target.remote, wishes):
-                return False
-            await self._fetch_refs(target, wishes, depth)
-        return True
-
-    async def _leave_out_gone(
-        self, error: GitFailed, remote: Remote, wishes: Sequence[CommitRequest]
-    ) -> bool:
-        """Settle requests whose refs are gone; return whether others are open.
-
-        One missing ref fails the whole fetch.
-
-        Raises:
-            GitFailed: `error`, if it has another cause.
-        """
-        if error.fault is not GitFault.NO_REF:
-            raise error
-        await self._settle_gone(remote, wishes)
-        return bool(_open(wishes))
-
-    async def _fetch_refs(
-        self, target: FetchTarget, wishes: Sequence[CommitRequest], depth: int
-    ) -> None:
-        if refs := _refs(wishes):
-            await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], depth)
+        if await self.fetch_refs_left(target, wishes, depth):
+            await self.settle_present(target.directory, target.remote, wishes)
 
     async def _by_all_refs(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Fetch the history of all branches and tags, for commits that may be on any of them."""
@@ -260,7 +227,7 @@ class Fetcher:
         refs = sorted(ref for ref in there if ref.startswith(("refs/heads/", "refs/tags/")))
         if refs:
             await self._transfers.fetch(target, [f"+{ref}:{kept_ref(ref)}" for ref in refs], 0)
-            await self._settle_present(target.directory, target.remote, wishes)
+            await self.settle_present(target.directory, target.remote, wishes)
 
     async def _search(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Search the history of refs, which have moved on since, for the commits."""
@@ -269,13 +236,13 @@ class Fetcher:
         if self._settings.depth == 0:
             return
         for depth in (*(each for each in _DEEPER if each > self._settings.depth), 0):
-            if not _open(wishes):
+            if not open_ones(wishes):
                 return
             await self._by_ref(target, wishes, depth)
 
     async def _settle_behind(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Settle requests whose ref is where it was before the push; search no history."""
-        for wish in _open(wishes):
+        for wish in open_ones(wishes):
             if wish.behind and await self._tip(target, wish) == wish.behind:
                 wish.settle(
                     _unreachable(
@@ -290,7 +257,7 @@ class Fetcher:
 
     async def _by_id(self, target: FetchTarget, wishes: Sequence[CommitRequest]) -> None:
         """Fetch the missing commits by id, one call for each: an unknown id fails a whole call."""
-        for commit in sorted({wish.commit for wish in _open(wishes)}):
+        for commit in sorted({wish.commit for wish in open_ones(wishes)}):
             if target.remote.url in self._only_by_ref:
                 return
             try:
@@ -302,27 +269,7 @@ class Fetcher:
                     self._only_by_ref.add(target.remote.url)
                 elif error.fault is not GitFault.NO_OBJECT:
                     raise
-        await self._settle_present(target.directory, target.remote, wishes)
-
-    async def _settle_present(
-        self, repository: Path, remote: Remote, wishes: Sequence[CommitRequest]
-    ) -> None:
-        if not _open(wishes) or not await anyio.Path(repository).exists():
-            return
-        found = await self._reader.find(
-            repository, (wish.commit for wish in _open(wishes)), f"look into {remote.name}"
-        )
-        for wish in _open(wishes):
-            if wish.commit in found:
-                wish.settle(found[wish.commit])
-
-    async def _settle_gone(self, remote: Remote, wishes: Sequence[CommitRequest]) -> None:
-        there = await self._transfers.list_refs(remote)
-        for wish in _open(wishes):
-            if wish.ref == DEFAULT_BRANCH and wish.ref not in there:
-                wish.ref = ""  # another branch or tag may have it
-            elif wish.ref and wish.ref not in there:
-                wish.settle(Unreachable(f"{wish.ref} of {remote.name} does not exist"))
+        await self.settle_present(target.directory, target.remote, wishes)
 
     async def _why_not(self, target: FetchTarget, wish: CommitRequest) -> Reject | Unreachable:
         kind = await self._reader.kind(
@@ -347,17 +294,3 @@ def _unreachable(reason: str, *, tip: str) -> Unreachable:
     error = Unreachable(reason)
     error.tip = tip
     return error
-
-
-def _settle_misfits(wishes: Sequence[CommitRequest], format_: str) -> None:
-    for wish in _open(wishes):
-        if format_ not in {"", object_format(wish.commit)}:
-            wish.settle(Reject(f"{wish.commit} is not an id of a repository of {format_} objects"))
-
-
-def _refs(wishes: Iterable[CommitRequest]) -> list[str]:
-    return sorted({wish.ref for wish in _open(wishes) if wish.ref})
-
-
-def _open(wishes: Iterable[CommitRequest]) -> list[CommitRequest]:
-    return [wish for wish in wishes if wish.open]
