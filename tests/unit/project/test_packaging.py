@@ -103,3 +103,22 @@ def test_the_tested_wheel_is_what_runs() -> None:
             each for each in modules if (folder.parent / each).read_bytes() != wheel.read(each)
         ] == []
     assert folder != ROOT / "asyncbuild"
+
+
+def test_git_ignores_no_file_of_the_package() -> None:
+    """A pattern such as `build/` would leave a package out of every commit, wheel and lint."""
+    files = [
+        str(path.relative_to(ROOT))
+        for folder in ("asyncbuild", "tests", "bench", "docs", "deploy")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    asked = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin"],
+        cwd=ROOT,
+        input="\n".join(files),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode in {1, 128}, asked.stdout  # 1: none; 128: not a checkout
