@@ -128,7 +128,7 @@ def _passes(settings: Settings) -> Iterator[Doubt]:
             f'{_name(number, rule)} has changes_since = "passed", and results.url is empty',
             "without results it is never known that a project passed, so every push is built",
             'set results.url (docs/results.md), or changes_since = "started"',
-            (("rules", number), ("results", "url")),
+            (("rules", number, "changes_since"),),
         )
 
 

@@ -122,18 +122,17 @@ class ContentHistory:
             of: Its build or execution.
             is_passed: Whether it passed.
         """
-        ids = [each.of for each in self.running]
-        after = ids.index(of) + 1 if of in ids else 0
+        others = tuple(each for each in self.running if each.of != of)
         if not is_passed:
-            running = tuple(each for each in self.running if each.of != of)
-            return replace(self._fail(ended), running=running)
-        # What was started before this pass cannot be waited for: if it passes later, it is newer.
-        history = replace(self, running=self.running[after:])
+            return replace(self._fail(ended), running=others)
         is_later = self.passed is None or ended.at > self.passed.at
         # A pass that is told after a later failure is left out: the failure may be of its content.
-        if is_later and (self.failed_at is None or ended.at > self.failed_at):
-            return replace(history, passed=ended)
-        return history
+        if not is_later or (self.failed_at is not None and ended.at <= self.failed_at):
+            return replace(self, running=others)
+        # What was started before this pass cannot be waited for: if it passes later, it is newer.
+        ids = [each.of for each in self.running]
+        after = self.running[ids.index(of) + 1 :] if of in ids else others
+        return replace(self, passed=ended, running=after)
 
     def _fail(self, ended: SeenContent) -> "ContentHistory":
         failed_at = max(self.failed_at or ended.at, ended.at)

@@ -168,6 +168,20 @@ def _alone(rule: Rule) -> Rule:
     )
 
 
+@pytest.mark.parametrize(
+    ("since", "text"), [("started", " since it was started"), ("passed", " since it passed")]
+)
+def test_a_comparison_says_with_what(since: str, text: str) -> None:
+    """The paths are those that changed since then."""
+    made = RuleSettings(action="build", changes="api", changes_since=since, name="api")
+    rules = fill_rules([made], key="{commit}", project="p")
+    push = make_push("web", "main", region="r")
+    (judged,) = decide(push, rules, [("api",)], known=True).rules
+    assert (judged.matches, judged.why) == (False, f"nothing was changed in api{text}")
+    (judged,) = decide(push, rules, [], known=True).rules
+    assert judged.why == f"repository and ref match, and api was changed{text}"
+
+
 @pytest.mark.parametrize("repository", ["", "a/b", "a//b", "/a/b", "a/b/"])
 def test_an_invalid_repository_is_refused(repository: str) -> None:
     """A repository has three parts, or one."""

@@ -65,6 +65,14 @@ def _write(directory: Path, text: str) -> Path:
             "[archive]\nmemory_budget_bytes = 50_331_648\n[storage]\npart_bytes = 50_000_000",
             "line 4 and line 2: storage.part_bytes = 50000000: a part is in memory",
         ),
+        (
+            "[[rules]]\naction = 'build'\nchanges_since = 'passed'",
+            "changes_since says what changes is compared with; add changes, or leave it out",
+        ),
+        (
+            "[[rules]]\naction = 'upload'\nchanges = 'a'\nchanges_since = 'started'",
+            'changes_since is not used with action = "upload", which starts nothing',
+        ),
         ("\nshutdown_grace_seconds = inf", "line 2: shutdown_grace_seconds = inf: input should be"),
     ],
 )
@@ -223,6 +231,11 @@ _RULE = "[[rules]]\naction = 'build'\n"
             f"{_RULE}ref = ['*', '!heads/main']",
             "config.ref",
             "line 3: rules[0]: ref '!heads/main' is the branch refs/heads/heads/main",
+        ),
+        (
+            f"{_RULE}changes = 'a'\nchanges_since = 'passed'",
+            "config.passed",
+            'line 4: rules[0] has changes_since = "passed", and results.url is empty',
         ),
         (
             "[storage]\nkey = 'latest.zip'",

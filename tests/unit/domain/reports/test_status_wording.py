@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from asyncbuild.domain.contents.compared_content import ChangesSince
 from asyncbuild.domain.contents.known_changes import LeftOut
 from asyncbuild.domain.reports.commit_status import STATE_OF
 from asyncbuild.domain.reports.status_wording import (
@@ -76,6 +77,26 @@ def test_a_skip_names_what_did_not_change() -> None:
         "skipped: nothing changed in services/api/**, lib/**"
     )
     assert len(describe_skip(LeftOut(("x" * 500,)))) == DESCRIPTION_MOST
+
+
+@pytest.mark.parametrize(
+    ("since", "ending"),
+    [
+        (ChangesSince.STARTED, " since it was started at 0123456789ab"),
+        (ChangesSince.PASSED, " since it passed at 0123456789ab"),
+    ],
+)
+def test_a_skip_names_the_commit_that_it_was_compared_with(
+    since: ChangesSince, ending: str
+) -> None:
+    """Long pathspecs are cut, and not the commit."""
+    commit = "0123456789abcdef" * 2 + "01234567"
+    assert describe_skip(LeftOut(("api",), since, commit)) == (
+        f"skipped: nothing changed in api{ending}"
+    )
+    long = describe_skip(LeftOut(("x" * 500,), since, commit))
+    assert long.endswith(f"…{ending}")
+    assert len(long) == DESCRIPTION_MOST
 
 
 @pytest.mark.parametrize(
