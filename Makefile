@@ -134,7 +134,8 @@ chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py \
 		tests/unit/builds/test_content_machine.py \
 		tests/unit/reconcile/test_lost_world.py \
-		tests/unit/results/test_result_world.py -o timeout=0 --hypothesis-profile=search
+		tests/unit/results/test_result_world.py \
+		tests/unit/results/test_outcome_world.py -o timeout=0 --hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
 # Builds pass and fail; their events are lost, doubled, disordered; other users' builds carry our variables. A

@@ -19,7 +19,7 @@ from asyncbuild.domain.results.build_result import StartedKind
 from asyncbuild.results.result_consumers import Turn
 from asyncbuild.runtime import log as logs
 
-_EXAMPLES = int(os.environ.get("ASYNCBUILD_WORLD_EXAMPLES", "100"))
+_EXAMPLES = int(os.environ.get("ASYNCBUILD_WORLD_EXAMPLES", "60"))
 _END = st.sampled_from(["SUCCEEDED", "FAILED", "FAILED", "FAULT", "TIMED_OUT", "STOPPED"])
 _FAILING = st.sampled_from([0, 0, 0.2, 0.6])
 _KILLS = st.sampled_from([-1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
