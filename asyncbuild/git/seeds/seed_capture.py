@@ -24,6 +24,7 @@ from asyncbuild.git.seeds.plans.seed_manifest import SeedFault, SeedFile, is_kep
 from asyncbuild.storage.file_upload import OpenFile, spans_of_parts
 
 _LOCK_SECONDS: Final = 60.0
+_REFS_MOST: Final = 10_000  # a seed may lack refs: what leads nowhere is fetched again
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -162,7 +163,8 @@ def _read_refs(repository: Path) -> dict[str, str]:
     for path in kept.rglob("*"):
         if path.is_file():
             refs[path.relative_to(repository).as_posix()] = path.read_text("ascii").strip()
-    return {name: tip for name, tip in refs.items() if is_kept_ref(name)}
+    found = [(name, tip) for name, tip in refs.items() if is_kept_ref(name)]
+    return dict(found[-_REFS_MOST:])  # newer ones come last: git packs refs when there are many
 
 
 def _read_shallow(repository: Path) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class SeedUpkeep:
         self._changed: dict[str, MirrorDirectory] = {}
         self._running = False
         self._ended = Bell()
+        self._hurried = anyio.Event()
 
     def note(self, place: MirrorDirectory) -> None:
         """Look at a mirror later, in turn."""
@@ -95,13 +96,15 @@ class SeedUpkeep:
                     await self._look(name, place)
                 except (StageError, OSError, ValueError, SeedFault) as error:
                     emit(SeedNotWritten(mirror=name, reason=str(error)))
-                    await anyio.sleep(_PAUSE_SECONDS)
+                    with anyio.move_on_after(_PAUSE_SECONDS):
+                        await self._hurried.wait()
         finally:
             self._running = False
             self._ended.ring()
 
     async def wait_idle(self) -> None:
-        """Wait until nothing is being written, or looked at."""
+        """Wait until nothing is being written; from now on without a pause after a failure."""
+        self._hurried.set()
         while self._running:
             await self._ended.wait()
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import anyio
+import orjson
 import pytest
 from support.mirrors import KEY, TOKEN, archive_of, is_quiet
 from support.proxy import closed_port
@@ -15,6 +17,7 @@ from support.repositories import SourceRepository
 from support.seed_site import SeedSite, SeedTask
 from support.wait import wait_until
 
+from asyncbuild.config.sections import DISK_FREE_LEAST_BYTES
 from asyncbuild.domain.errors import Retry
 from asyncbuild.git.seeds.plans.seed_manifest import (
     SeedFile,
@@ -336,3 +339,49 @@ async def test_mirrors_without_seeds(seeds: SeedSite, changes: dict[str, Any]) -
         assert await archive_of(task.mirrors, commit) == source.archive(commit)
         await wait_until(lambda: is_quiet(task.mirrors) and not task.is_writing)
     assert await seeds.keys() == []
+
+
+async def test_a_full_disk_takes_no_seed(seeds: SeedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clone finds out whether there is room for it, and evicts; a seed asks before."""
+    source = seeds.site.source
+    commit = await write_seed(seeds)
+    full = shutil.disk_usage("/")._replace(free=DISK_FREE_LEAST_BYTES + 300_000)
+    async with seeds.open_task("taker") as task:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+        assert task.sources == ["clone"]
+        assert "no room" in task.told("seed.refused")[0].reason
+
+
+async def test_a_manifest_of_a_newer_version_stays(seeds: SeedSite) -> None:
+    """Old tasks beside new ones clone, and leave the seeds of new ones alone."""
+    source = seeds.site.source
+    commit = await write_seed(seeds)
+    told = orjson.loads(await seeds.read(seeds.manifest))
+    del told["digest"]
+    told |= {"version": 2, "packs": "as a later version has them"}
+    signed = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+    newer = orjson.dumps(told | {"digest": hashlib.sha256(signed).hexdigest()})
+    await seeds.write(seeds.manifest, newer)
+    async with seeds.open_task("taker") as task:
+        assert await archive_of(task.mirrors, commit) == source.archive(commit)
+        await wait_until(lambda: is_quiet(task.mirrors) and not task.is_writing)
+        assert task.sources == ["clone"]
+        assert task.told("seed.refused") == task.told("seed.written") == []
+    assert await seeds.read(seeds.manifest) == newer
+
+
+async def test_a_seed_of_many_refs_has_the_newest(seeds: SeedSite) -> None:
+    """The manifest stays small enough to be read; refs that it lacks only make fetches larger."""
+    commit = seeds.site.source.commit({"a": os.urandom(300_000)})
+    async with seeds.open_task("writer", seeds=False) as task:
+        await archive_of(task.mirrors, commit)
+    packed = "".join(f"{commit} refs/asyncbuild/refs/{n:040x}\n" for n in range(10_050))
+    (task.place.repository / "packed-refs").write_text(packed)
+    newer = seeds.site.source.commit({"b": b"b"})
+    async with seeds.open_task("writer") as task:
+        await archive_of(task.mirrors, newer)
+        await task.wait_told("seed.written")
+    refs = (await read_manifest(seeds)).refs
+    assert len(refs) == 10_000
+    assert newer in refs.values()
