@@ -92,7 +92,7 @@ def test_an_archive_of_a_directory_calls_no_aws(tmp_path: Path) -> None:
 
 def test_rules_are_tried_without_aws() -> None:
     """`check --push` reads the configuration alone."""
-    _check(_imports("check", "--push", "shop", "main"), _SHOWING, most=200)
+    _check(_imports("check", "--push", "shop", "main"), _SHOWING, most=205)
 
 
 @pytest.mark.parametrize("command", ["serve", "drain", "check"])
