@@ -26,8 +26,6 @@ from asyncbuild.reconcile.reconcile_worker import ReconcileWorker
 from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.runtime.emit import emit
 
-# A repository of 100,000 refs takes seconds; the start of a round over 10,000 a minute.
-VISIBILITY_SECONDS: Final = 600
 _PAUSE_SECONDS: Final = (0.02, 0.1)
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
 
@@ -47,7 +45,8 @@ class ReconcileConsumers:
     Args:
         queue: The FIFO queue.
         worker: Carries orders out.
-        settings: Settings of the service: `[reconcile]`, and the length of a long poll.
+        settings: Settings of the service: `[reconcile]`, and the length of a long poll, and
+            how long a message is hidden.
         clock: Clock.
     """
 
@@ -62,6 +61,9 @@ class ReconcileConsumers:
         self._queue = queue
         self._worker = worker
         self._wait_seconds = settings.queue.wait_seconds
+        # A repository of 100,000 refs takes seconds. One that takes longer than its message is
+        # hidden is looked at twice, of which one look writes, and its pushes are built once.
+        self._visibility_seconds = settings.queue.visibility_timeout_seconds
         self._count = settings.reconcile.consumers
         self._clock = clock
         self._random = Random()  # noqa: S311 - jitter, not a secret
@@ -84,7 +86,9 @@ class ReconcileConsumers:
 
     async def _receive(self) -> Sequence[Message]:
         return await self._queue.receive(
-            most=1, wait_seconds=self._wait_seconds, visibility_seconds=VISIBILITY_SECONDS
+            most=1,
+            wait_seconds=self._wait_seconds,
+            visibility_seconds=self._visibility_seconds,
         )
 
     async def _work(self, messages: Sequence[Message]) -> bool:

@@ -22,7 +22,6 @@ from asyncbuild.reconcile.found_sender import FoundSender
 from asyncbuild.reconcile.planning.ref_lines import RefReader, count_refs
 from asyncbuild.reconcile.planning.ref_plan import (
     LedgerFacts,
-    RefDifference,
     RefFate,
     RefListing,
     RefPlan,
@@ -162,7 +161,7 @@ class Reconciler:
     ) -> RepositoryLook:
         plans = await self._plan(repository, snapshot, listing)
         group, groupless = snapshot.group, False
-        found = [each.difference for each in plans if each.fate is RefFate.FOUND]
+        found = [each for each in plans if each.fate is RefFate.FOUND]
         if found and self._sender is not None:
             group = group or await self._groups.find(repository)
             if group:
@@ -218,13 +217,14 @@ class Reconciler:
         self,
         sender: FoundSender,
         repository: Repository,
-        found: Sequence[RefDifference],
+        found: Sequence[RefPlan],
         time: datetime,
         group: str,
     ) -> None:
         requests = [_request(repository, each, time) for each in found]
         await sender.send(requests, group=group)
-        for each, request in zip(found, requests, strict=True):
+        for plan, request in zip(found, requests, strict=True):
+            each = plan.difference
             identity = PushIdentity.of_parts(request.id, repository, each.ref, each.commit)
             with about(identity):
                 emit(PushFound(old_commit=each.old or None, last_elsewhere_at=each.since))
@@ -252,10 +252,11 @@ def _waiting(plan: RefPlan) -> RefPlan:
     return replace(plan, fate=RefFate.WAITING) if plan.fate is RefFate.FOUND else plan
 
 
-def _request(repository: Repository, found: RefDifference, time: datetime) -> PushRequest:
+def _request(repository: Repository, plan: RefPlan, time: datetime) -> PushRequest:
+    found = plan.difference
     terms = RequestTerms(source="reconcile", reason=_REASON, as_push=True, since=found.since)
     return PushRequest(
-        id=found_id(repository, found),
+        id=found_id(repository, plan),
         repository=repository,
         ref=found.ref,
         commit=found.commit,

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ class Plan:
     kills: int = 60
     kill_seconds: tuple[float, float] = (1.5, 4.0)
     visibility_seconds: int = 6
+    depth: int = 1  # of the mirrors
     odds: Odds = field(default_factory=Odds)
 
 
@@ -183,13 +184,14 @@ async def send_all(stack: Stack, lanes: Sequence[Sequence[Pushed]], random: Rand
 
 
 @dataclass
-class _Fleet:
+class Fleet:
     """Processes of the service, each started again when it has ended, until `ending`."""
 
     stack: Stack
     plan: Plan
     proxies: Sequence[ChaosProxy]
     report: Report
+    more_settings: Mapping[str, Any] = field(default_factory=dict)
     running: dict[int, Service] = field(default_factory=dict)
     ending: bool = False
     killed_ports: set[int] = field(default_factory=set)
@@ -262,13 +264,20 @@ class _Fleet:
                 "retry_most_seconds": 1,
                 "busy_most_seconds": 1,
             },
-            git={"cache_directory": str(self.stack.directory / f"cache-{number}")},
+            git={
+                "cache_directory": str(self.stack.directory / f"cache-{number}"),
+                "depth": self.plan.depth,
+            },
             status={"listen": "off"},
+            **self.more_settings,
         )
 
 
 @asynccontextmanager
-async def _open_fleet(stack: Stack, plan: Plan, report: Report) -> AsyncIterator[_Fleet]:
+async def open_fleet(
+    stack: Stack, plan: Plan, report: Report, more_settings: Mapping[str, Any] | None = None
+) -> AsyncIterator[Fleet]:
+    """Run the processes of a plan behind faulty proxies, with more settings."""
     more: dict[str, Any] = {"processes": plan.processes, "odds": plan.odds, "seed": plan.seed}
     async with AsyncExitStack() as exits:
         enter = exits.enter_async_context
@@ -278,7 +287,7 @@ async def _open_fleet(stack: Stack, plan: Plan, report: Report) -> AsyncIterator
             await enter(open_chaos_proxy("s3", aws, **more)),
             await enter(open_chaos_proxy("codebuild", builds, **more)),
         ]
-        fleet = _Fleet(stack, plan, proxies, report)
+        fleet = Fleet(stack, plan, proxies, report, more_settings or {})
         async with anyio.create_task_group() as tasks:
             for number in range(plan.processes):
                 tasks.start_soon(fleet.keep, number)
@@ -298,8 +307,8 @@ async def run(plan: Plan) -> Report:
         lanes = await make_pushes(stack.directory, plan)
         begun = time.monotonic()
         sent = await send_all(stack, lanes, random)
-        async with _open_fleet(stack, plan, report) as fleet:
-            await _fight(fleet, random)
+        async with open_fleet(stack, plan, report) as fleet:
+            await fight(fleet, random)
             report.seconds = time.monotonic() - begun
         await _look(stack, fleet, sent)
     return report
@@ -317,7 +326,7 @@ async def never_redrive(stack: Stack) -> None:
     await stack.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
-async def _fight(fleet: _Fleet, random: Random) -> None:
+async def fight(fleet: Fleet, random: Random) -> None:
     """Kill until there were enough kills, and wait until all is settled or nothing moves."""
     report, plan, stack = fleet.report, fleet.plan, fleet.stack
     left, moved, strike_at = -1, time.monotonic(), time.monotonic() + plan.kill_seconds[1]
@@ -333,7 +342,7 @@ async def _fight(fleet: _Fleet, random: Random) -> None:
         await anyio.sleep(0.1)
 
 
-async def _look(stack: Stack, fleet: _Fleet, sent: Sequence[Pushed]) -> None:
+async def _look(stack: Stack, fleet: Fleet, sent: Sequence[Pushed]) -> None:
     """Read the servers' records into the report."""
     report = fleet.report
     report.left_in_queue = await stack.count_waiting()

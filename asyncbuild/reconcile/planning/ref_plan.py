@@ -13,6 +13,8 @@ from asyncbuild.reconcile.planning.ref_lines import differences, replaced, witho
 from asyncbuild.reconcile.planning.ref_snapshot import RefSnapshot, WaitingRef
 
 _TAGS: Final = "refs/tags/"
+# An object that is not written expires with the ledger's, which are kept for 14 days at least.
+_RENEWED_AFTER: Final = timedelta(days=7)
 
 
 class RefFate(StrEnum):
@@ -80,13 +82,26 @@ class LedgerFacts:
         recorded = (self.movements or {}).get(difference.ref, ())
         return find_settled(difference.commit, recorded) is not None
 
+    def newest_id(self, ref: str) -> str:
+        """Return the event id of the newest movement of a ref on record; empty without one."""
+        recorded = (self.movements or {}).get(ref, ())
+        newest = max(recorded, key=lambda each: (each.time, each.event_id), default=None)
+        return newest.event_id if newest else ""
+
 
 @dataclass(frozen=True, slots=True)
 class RefPlan:
-    """One ref that differs, and what is done about it."""
+    """One ref that differs, and what is done about it.
+
+    Attributes:
+        difference: The ref.
+        fate: What is done.
+        follows: Id of the newest push of the ref on record, as far as records were read.
+    """
 
     difference: RefDifference
     fate: RefFate
+    follows: str = ""
 
 
 def take_baseline(listing: RefListing, *, group: str) -> RefSnapshot:
@@ -144,7 +159,7 @@ def plan_refs(
             fate = RefFate.SEEN
         else:
             fate = RefFate.FOUND if due and facts.movements is not None else RefFate.WAITING
-        plans.append(RefPlan(each, fate))
+        plans.append(RefPlan(each, fate, facts.newest_id(each.ref)))
     return plans
 
 
@@ -167,15 +182,19 @@ def next_snapshot(
     unchanged = (refs, kept, group, listing.tags) == (
         *(snapshot.refs, snapshot.waiting, snapshot.group, snapshot.tags),
     )
-    if unchanged:
+    if unchanged and listing.time - snapshot.time < _RENEWED_AFTER:
         return snapshot
     return RefSnapshot(listing.time, snapshot.baseline, group, listing.tags, refs, kept)
 
 
-def found_id(repository: Repository, difference: RefDifference) -> str:
-    """Return the id of the push of a ref that was found: the same for each try to send it."""
-    since = difference.since.isoformat()
-    text = f"{repository.path}\n{difference.ref}\n{difference.commit}\n{since}"
+def found_id(repository: Repository, plan: RefPlan) -> str:
+    """Return the id of the push of a ref that was found: the same for each try to send it.
+
+    A ref that has moved away and back since the last try has a newer push on record.
+    """
+    each = plan.difference
+    facts = (repository.path, each.ref, each.commit, each.since.isoformat(), plan.follows)
+    text = "\n".join(facts)
     return f"found-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 

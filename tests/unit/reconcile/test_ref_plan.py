@@ -69,6 +69,9 @@ def test_unchanged_refs_write_nothing() -> None:
     """A round over repositories at rest costs one read each."""
     assert fates(BASE, listing(NOON + HOUR, main=A)) == {}
     assert after(BASE, listing(NOON + HOUR, main=A)) is BASE
+    renewed = after(BASE, listing(NOON + timedelta(days=7), main=A))  # before it expires
+    assert (renewed.refs, renewed.baseline) == (BASE.refs, BASE.baseline)
+    assert renewed.time == NOON + timedelta(days=7)
 
 
 def test_a_ref_that_differs_waits_and_is_found_after_the_grace() -> None:
@@ -190,11 +193,15 @@ def test_the_id_of_a_found_push_is_the_same_for_each_try() -> None:
     """A process that is killed after the send sends nothing new."""
     repository = Repository.of_codecommit("123456789012", "eu-west-1", "web")
     kept = after(BASE, listing(NOON + HOUR, main=B))
-    ids = {
-        found_id(repository, each)
-        for minutes in (70, 80, 200)
-        for each in find_differences(kept, listing(NOON + timedelta(minutes=minutes), main=B))
-    }
+
+    def id_of(minutes: int, commit: str, *movements: Movement) -> str:
+        now = listing(NOON + timedelta(minutes=minutes), main=commit)
+        facts = LedgerFacts(movements={MAIN: movements})
+        (plan,) = plan_refs(kept, now, wanted=lambda *_: True, facts=facts, grace=GRACE)
+        return found_id(repository, plan)
+
+    ids = {id_of(minutes, B) for minutes in (70, 80, 200)}
     assert len(ids) == 1
-    moved = find_differences(kept, listing(NOON + 2 * HOUR, main=C))
-    assert found_id(repository, moved[0]) not in ids
+    assert id_of(120, C) not in ids
+    away = Movement(MAIN, C, NOON + timedelta(minutes=75), "away", verdict="built")
+    assert id_of(120, B, away) not in ids  # away and back since the last try
