@@ -24,6 +24,7 @@ Layout below the prefix:
     outcome/ACCOUNT/REGION/REPOSITORY/DIGEST.json           the newest ends of a ref and project
     unsent/TIME-DIGEST.json                                 outcome events that wait to be sent
     passed/ACCOUNT/REGION/REPOSITORY/DIGEST.json            content that was started and that passed
+    running/ACCOUNT/REGION/REPOSITORY/DIGEST/ID.json        a build that a newer push may stop
 """
 
 import hashlib
@@ -237,6 +238,32 @@ class LedgerKeys:
     def passed(self, repository: Repository, history: str) -> str:
         """Return the key of what was started and has passed, by the name of the history."""
         return f"{self.prefix}passed/{repository.path}/{history}.json"
+
+    @property
+    def all_running(self) -> str:
+        """Prefix of the keys of all builds that a newer push may stop."""
+        return f"{self.prefix}running/"
+
+    def running_group(self, repository: Repository, ref: str, of: StartedId) -> str:
+        """Return the prefix of the keys of builds of one ref in one project, or pipeline.
+
+        Args:
+            repository: The repository.
+            ref: Full name of the ref.
+            of: A build of the project.
+        """
+        digest = hashlib.sha256(f"{ref}\n{of.kind}\n{of.name}".encode()).hexdigest()
+        return f"{self.all_running}{repository.path}/{digest}/"
+
+    def running(self, repository: Repository, ref: str, of: StartedId) -> str:
+        """Return the key that exists until a build that a newer push may stop has ended.
+
+        Args:
+            repository: The repository.
+            ref: Full name of the ref.
+            of: The build.
+        """
+        return f"{self.running_group(repository, ref, of)}{of.number}.json"
 
     @property
     def pushes(self) -> str:

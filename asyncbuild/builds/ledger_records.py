@@ -36,6 +36,8 @@ class Head:
             wrote the object.
         found: Pushes of the ref that were found by comparing refs, oldest first: their events may
             still come. Few are kept, and for as long as a message can wait.
+        position: Place of the push in the order of heads of its ref: greater than that of each
+            head before it. Milliseconds of its time, unless a head before it has as many.
     """
 
     commit: str
@@ -44,6 +46,12 @@ class Head:
     before: str = ""
     group: str = ""
     found: tuple[FoundMark, ...] = ()
+    position: int = 0
+
+    @property
+    def follows_by_time(self) -> bool:
+        """True if its time alone puts it behind each head before it."""
+        return self.position == _milliseconds(self.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +88,17 @@ def next_head(push: Push, newest: Head | None, *, group: str = "") -> Head | Non
         newest: The newest push of the ref that is on record.
         group: Message group of the push.
     """
+    position = _milliseconds(push.time)
     if newest is None:
-        return Head(push.commit, push.time, push.id, group=group, found=_found(push))
+        found = _found(push)
+        return Head(push.commit, push.time, push.id, group=group, found=found, position=position)
     if newest.event_id == push.id:
         return None
     if push.time < newest.time and push.old_commit != newest.commit:
         return None
     found = _found(push, newest.found)
-    return Head(push.commit, push.time, push.id, newest.commit, group, found)
+    position = max(position, newest.position + 1)
+    return Head(push.commit, push.time, push.id, newest.commit, group, found, position)
 
 
 def outcome_record(
@@ -159,6 +170,7 @@ def head_record(head: Head, *, ref: str) -> bytes:
             "before": head.before,
             "group": head.group,
             **({"found": head.found} if head.found else {}),
+            "position": head.position,
         }
     )
 
@@ -214,7 +226,9 @@ def read_head(key: str, body: bytes) -> Head:
         group = document.get("group", "")
         found = tuple(_read_mark(each) for each in document.get("found", ()))
         group = group if isinstance(group, str) else ""
-        return Head(commit, moment, event_id, before, group, found)
+        # Earlier versions wrote no position.
+        position = int(document.get("position", _milliseconds(moment)))
+        return Head(commit, moment, event_id, before, group, found, position)
 
 
 def _found(push: Push, before: Sequence[FoundMark] = ()) -> tuple[FoundMark, ...]:
@@ -267,6 +281,10 @@ def read_reference(key: str, body: bytes, *, below: str) -> str:
         if not record.startswith(below):
             raise ValueError(record)
         return record
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
 
 
 def _push_fields(push: Push, recorded_at: datetime) -> dict[str, object]:

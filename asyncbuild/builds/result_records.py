@@ -9,7 +9,7 @@ from asyncbuild.builds.ledger_records import dump_record, read_record
 from asyncbuild.domain.contents.compared_content import ComparedContent, is_history_name
 from asyncbuild.domain.errors import Reject, reading
 from asyncbuild.domain.git_names import check_commit
-from asyncbuild.domain.model import Outcome, Push
+from asyncbuild.domain.model import Outcome, Push, RefKind
 from asyncbuild.domain.refs import check_pushed_ref
 from asyncbuild.domain.repository import decode_repository
 from asyncbuild.domain.results.build_result import (
@@ -54,6 +54,7 @@ def started_by(
         beside_order=not push.joins_order,
         arn=told.arn if told else "",
         compared=outcome.compared,
+        is_supersedable=_is_supersedable(push, outcome),
     )
 
 
@@ -81,6 +82,7 @@ def started_record(started: StartedBuild) -> bytes:
             "old_commit": started.old_commit,
             **({"beside_order": True} if started.beside_order else {}),
             **({"compared": started.compared} if started.compared else {}),
+            **({"supersedable": True} if started.is_supersedable else {}),
         }
     )
 
@@ -112,6 +114,7 @@ def read_started(key: str, body: bytes, *, keys: LedgerKeys) -> StartedBuild:
             old_commit=_text(told.get("old_commit", "")),
             beside_order=told.get("beside_order") is True,
             compared=_read_compared(told.get("compared")),
+            is_supersedable=told.get("supersedable") is True,
         )
         below = keys.pushes_of(started.repository)
         if keys.started(started.of) != key or not started.record.startswith(below):
@@ -140,6 +143,7 @@ def result_record(started: StartedBuild, result: BuildResult) -> bytes:
             "observed_at": result.observed_at,
             "log_link": result.log_link,
             "initiator": result.initiator,
+            **_superseder_fields(result),
         }
     )
 
@@ -169,7 +173,23 @@ def read_result(key: str, body: bytes) -> BuildResult:
             ended_at=read_time(told.get("ended_at")),
             log_link=_text(told.get("log_link", "")),
             initiator=_text(told.get("initiator", "")),
+            superseded_by=_text(told.get("superseded_by", "")),
+            superseded_by_commit=_text(told.get("superseded_by_commit", "")),
         )
+
+
+def _superseder_fields(result: BuildResult) -> dict[str, object]:
+    if not result.superseded_by:
+        return {}
+    return {
+        "superseded_by": result.superseded_by,
+        "superseded_by_commit": result.superseded_by_commit,
+    }
+
+
+def _is_supersedable(push: Push, outcome: Outcome) -> bool:
+    wanted = outcome.target is not None and outcome.target.cancel_superseded
+    return wanted and push.kind is RefKind.BRANCH and push.joins_order
 
 
 def _identity_fields(started: StartedBuild) -> dict[str, object]:

@@ -13,15 +13,17 @@ from asyncbuild.aws.classify import errors_of
 from asyncbuild.aws.error_codes import lacks_right
 from asyncbuild.aws.session import Aws
 from asyncbuild.checks.judges.bucket import archive_prefix
-from asyncbuild.checks.judges.projects import project_names
+from asyncbuild.checks.judges.projects import has_fields, project_names
 from asyncbuild.checks.judges.rights import Trial
-from asyncbuild.config.settings import Settings
+from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.model import Action
 from asyncbuild.domain.outcomes.outcome_event import SOURCE
 from asyncbuild.queue.sqs import LOST
 
 if TYPE_CHECKING:
     from types_aiobotocore_codebuild import CodeBuildClient
+    from types_aiobotocore_codepipeline import CodePipelineClient
     from types_aiobotocore_events import EventBridgeClient
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
@@ -37,6 +39,7 @@ _NO_HANDLE = LOST | {""}  # servers give different answers to such a handle
 _NO_UPLOAD = frozenset({"", "NoSuchUpload", "404"})
 _NO_KEY = frozenset({"", "NoSuchKey", "404"})
 _READS = frozenset({""})
+_NO_EXECUTION = frozenset({"PipelineExecutionNotStoppableException", "PipelineNotFoundException"})
 
 _Call = tuple[str, str, Awaitable[Any], frozenset[str], str]
 """Action, resource, call, answers that need the right, and purpose of the right."""
@@ -54,12 +57,14 @@ async def try_rights(aws: Aws, settings: Settings) -> list[Trial]:
         aws.open_s3(pool=1) as s3,
         aws.open_codebuild(pool=1) as codebuild,
         aws.open_events(pool=1) as events,
+        aws.open_codepipeline(pool=1) as codepipeline,
     ):
         for action, resource, call, allowed, why in chain(  # each call is made in its turn
             _queue_calls(sqs, settings),
             _bucket_calls(s3, settings),
             _project_calls(codebuild, settings),
             _bus_calls(events, settings),
+            _stop_calls(codebuild, codepipeline, settings),
         ):
             answer, denied = await _answer(action, resource, call)
             trials.append(Trial(action, resource, answer, allowed, denied, why))
@@ -201,6 +206,35 @@ async def _put_malformed(events: "EventBridgeClient", bus: str) -> None:
         code, words = entry.get("ErrorCode"), entry.get("ErrorMessage", "")
         if code:
             raise ClientError({"Error": {"Code": code, "Message": words}}, "PutEvents")
+
+
+def _stop_calls(
+    codebuild: "CodeBuildClient", codepipeline: "CodePipelineClient", settings: Settings
+) -> Iterator[_Call]:
+    # No build and no execution has this id: nothing is stopped.
+    why = "builds that a newer push has superseded are stopped"
+    rules = [each for each in rules_of(settings) if each.cancel_superseded]
+    builds = [each.projects for each in rules if each.action is Action.BUILD]
+    for name in dict.fromkeys(chain.from_iterable(builds)):
+        if has_fields(name):
+            continue
+        yield (
+            "codebuild:StopBuild",
+            name,
+            codebuild.stop_build(id=f"{name}:{_BUILD}"),
+            frozenset({"ResourceNotFoundException"}),
+            why,
+        )
+    for name in dict.fromkeys(chain.from_iterable(each.pipelines for each in rules)):
+        if has_fields(name):
+            continue
+        yield (
+            "codepipeline:StopPipelineExecution",
+            name,
+            codepipeline.stop_pipeline_execution(pipelineName=name, pipelineExecutionId=_BUILD),
+            _NO_EXECUTION,
+            why,
+        )
 
 
 async def try_any_project(codebuild: "CodeBuildClient") -> Trial:

@@ -53,6 +53,8 @@ from asyncbuild.reports.report_sender import ReportSender
 from asyncbuild.reports.reported_starts import ReportedStarts
 from asyncbuild.results.open_results import OpenedResults, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
+from asyncbuild.results.superseding.cancel_worker import CancelWorker
+from asyncbuild.results.superseding.open_cancelling import OpenedCancelling, open_cancelling
 from asyncbuild.runtime.child_guard import open_guard
 from asyncbuild.runtime.emit import emit
 from asyncbuild.runtime.garbage import rare_collections
@@ -69,6 +71,7 @@ async def open_consumer(
     aws: Aws,
     reports: ReportSender | None = None,
     repositories: OpenedRepositories | None = None,
+    supersedes: CancelWorker | None = None,
 ) -> AsyncIterator[Consumer]:
     """Open everything between the queue and CodeBuild, in order; close it in reverse.
 
@@ -77,6 +80,7 @@ async def open_consumer(
         aws: Session of the service.
         reports: Reports what is started; None for no reports.
         repositories: Access to repositories; None to open it here.
+        supersedes: Stops older builds of a ref; None if no rule wants that.
 
     Raises:
         ConfigError: A required setting is empty; the queue is not a FIFO queue, or has no
@@ -106,6 +110,7 @@ async def open_consumer(
             contents=ContentLedger(store, prefix=settings.storage.ledger_prefix),
             results=_starts(store, settings, reports),
             skips=reports,
+            supersedes=supersedes,
         )
         pipeline = Pipeline(services, settings)
         queue = Queue(
@@ -165,9 +170,12 @@ async def _run(
         async with (
             open_reports(settings, aws) as reports,
             open_repositories(settings, aws) as repositories,
-            open_consumer(settings, aws, _sender(reports), repositories) as consumer,
+            open_cancelling(settings, aws) as cancelling,
+            open_consumer(
+                settings, aws, _sender(reports), repositories, _worker(cancelling)
+            ) as consumer,
             open_outcomes(settings, aws) as outcomes,
-            open_results(settings, aws, _sender(reports), outcomes) as results,
+            open_results(settings, aws, _sender(reports), outcomes, cancelling) as results,
             open_reconcile(settings, aws, repositories.mirrors) as rounds,
             _open_status(settings, aws, consumer, results),
         ):
@@ -175,6 +183,7 @@ async def _run(
             first = () if rounds is None else (rounds.polling,)
             seeds = () if repositories.seeds is None else (repositories.seeds,)
             switch.consumers = (*first, consumer, *others, *seeds)
+            cancels = () if cancelling is None else (cancelling.worker,)
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
             emit(
@@ -186,7 +195,7 @@ async def _run(
                 )
             )
             with rare_collections():
-                await consume_all(first, consumer, others, drain=drain)
+                await consume_all(first, consumer, (*cancels, *others), drain=drain)
                 for each in seeds if drain else ():
                     await each.finish()
         emit(ServiceStopped())
@@ -195,6 +204,10 @@ async def _run(
 
 def _sender(reports: OpenedReports | None) -> ReportSender | None:
     return None if reports is None else reports.sender
+
+
+def _worker(cancelling: OpenedCancelling | None) -> CancelWorker | None:
+    return None if cancelling is None else cancelling.worker
 
 
 def _others(

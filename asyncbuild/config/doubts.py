@@ -54,6 +54,7 @@ def doubts(settings: Settings) -> list[Doubt]:
         *_passes(settings),
         *_keys(settings),
         *_hints(settings),
+        *_without_results(settings),
     ]
 
 
@@ -86,6 +87,19 @@ def _numbers(settings: Settings) -> Iterator[Doubt]:
             "set git.timeout_seconds higher than git.silence_timeout_seconds",
             (("git", "silence_timeout_seconds"), ("git", "timeout_seconds")),
         )
+
+
+def _without_results(settings: Settings) -> Iterator[Doubt]:
+    for number, rule in enumerate(settings.rules):
+        if rule.cancel_superseded and not settings.results.url:
+            yield Doubt(
+                "config.cancel-superseded",
+                f"{_name(number, rule)}: cancel_superseded = true, and results.url is empty",
+                "which builds still run is known from the results, so nothing is stopped",
+                "set results.url, or leave cancel_superseded out",
+                (("rules", number, "cancel_superseded"), ("results", "url")),
+            )
+            return
 
 
 def _remote(settings: Settings) -> Iterator[Doubt]:

@@ -53,6 +53,7 @@ class RuleSettings(Section):
     export_attributes: ExportAttributes = ExportAttributes.HONOUR
     submodules: Submodules = Submodules.EMPTY
     lfs: Lfs = Lfs.POINTERS
+    cancel_superseded: bool = False
 
     @property
     def options(self) -> ArchiveOptions:
@@ -136,6 +137,9 @@ class RuleSettings(Section):
         if starts and self.project:
             msg = 'project is not used with action = "pipeline"; leave it out'
             raise ValueError(msg)
+        if self.cancel_superseded and self.action not in {Action.BUILD, Action.PIPELINE}:
+            msg = 'cancel_superseded is used with action "build" or "pipeline"; leave it out'
+            raise ValueError(msg)
         return self
 
 
@@ -185,6 +189,7 @@ def fill_rules(
             final=rule.final,
             buildspec=buildspec,
             reserved=reserved,
+            cancel_superseded=rule.cancel_superseded,
         )
         for number, rule in enumerate(rules)
     )

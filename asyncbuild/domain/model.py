@@ -134,7 +134,7 @@ class Target:
     """One thing to do for one push: upload its tree to `key`, then start what is named, if any.
 
     `options` select a part of the tree. A target with a `fault` cannot be carried out, for that
-    reason.
+    reason. What it starts is stopped by a newer push's start if `cancel_superseded` is True.
     """
 
     action: Action
@@ -146,6 +146,7 @@ class Target:
     source_action: str = ""  # empty: the pipeline's only action that reads the archive's bucket
     options: ArchiveOptions = WHOLE
     fault: str = ""
+    cancel_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from asyncbuild.domain.model import (
     Target,
     Verdict,
 )
+from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.domain.tally import PushPart, Tally
+from asyncbuild.pushes.newer_starts import NewerStarts
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import PushCase, TargetStarter
 from asyncbuild.pushes.work import (
@@ -33,7 +35,7 @@ from asyncbuild.pushes.work import (
     ReportsSkips,
 )
 from asyncbuild.runtime.emit import about, emit, stage
-from asyncbuild.runtime.tasks import open_tasks
+from asyncbuild.runtime.tasks import both
 
 
 class Dispatcher:
@@ -47,9 +49,10 @@ class Dispatcher:
         targets: Starts the builds.
         starts: Records what was started.
         skips: Reports what was left out; None for no reports.
+        newer: Stops the older builds of a ref; None if no rule wants that.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another service, and given by name
         self,
         *,
         ledger: Ledger,
@@ -59,6 +62,7 @@ class Dispatcher:
         targets: TargetStarter,
         starts: RecordsStarts,
         skips: ReportsSkips | None = None,
+        newer: NewerStarts | None = None,
     ) -> None:
         self._ledger = ledger
         self._quota = Quota(ledger)
@@ -68,6 +72,7 @@ class Dispatcher:
         self._targets = targets
         self._starts = starts
         self._skips = skips
+        self._newer = newer
 
     async def dispatch(self, order: Dispatch, *, guard: Guard, tally: Tally) -> None:
         """Start the builds of a prepared message, in its turn, and record what was done.
@@ -164,11 +169,13 @@ class Dispatcher:
         timings = {**case.prepared.timings, "start": time.monotonic() - begun}
         timings = {name: round(seconds, 4) for name, seconds in timings.items()}
         case.guard()
-        head = case.head
+        head, started_build = case.head, None
         if outcome.archive is not None:
-            head = await self._record_start(outcome, case)
+            head, started_build = await self._record_start(outcome, case)
         outcome = replace(outcome, timings=timings)
         await self._ledger.record(case.push, outcome)
+        if started_build is not None and self._newer is not None:
+            self._newer.notice(started_build, case.push, head)
         since = max(0.0, (datetime.now(UTC) - case.push.time).total_seconds())
         emit(outcome_event(outcome, since_push_seconds=round(since, 3)))
         return head
@@ -189,17 +196,26 @@ class Dispatcher:
             case.guard()
             await self._skips.send_skips(case.push, case.prepared.skipped)
 
-    async def _record_start(self, outcome: Outcome, case: PushCase) -> KnownHead | None:
-        """Record the head and the index of starts side by side; return the ref's head.
+    async def _record_start(
+        self, outcome: Outcome, case: PushCase
+    ) -> tuple[KnownHead | None, StartedBuild | None]:
+        """Record the head and the index of starts side by side; return head and index entry.
 
         Before the record: a recorded target is done, so no later try would write these.
         """
-        async with open_tasks() as tasks:
-            tasks.start_soon(self._starts.record_start, case.push, outcome)
-            if not case.push.joins_order:
-                return case.head
-            group = case.work.message.group
-            return await self._ledger.set_head(case.push, case.head, group=group)
+        push = case.push
+        head, started = await both(
+            lambda: self._set_head(case), lambda: self._starts.record_start(push, outcome)
+        )
+        if started is not None and self._newer is not None:
+            await self._newer.add(started, push, head)
+        return head, started
+
+    async def _set_head(self, case: PushCase) -> KnownHead | None:
+        if not case.push.joins_order:
+            return case.head
+        group = case.work.message.group
+        return await self._ledger.set_head(case.push, case.head, group=group)
 
 
 @contextmanager

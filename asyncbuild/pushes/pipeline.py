@@ -26,12 +26,20 @@ from asyncbuild.pushes.archives import Archives
 from asyncbuild.pushes.changed_content import ChangeFinder
 from asyncbuild.pushes.dispatch import Dispatcher
 from asyncbuild.pushes.missing_commit import MissingCommits
+from asyncbuild.pushes.newer_starts import NewerStarts
 from asyncbuild.pushes.prepare import Preparer, PushPreparer
 from asyncbuild.pushes.recorded_starts import RecordedStarts
 from asyncbuild.pushes.staleness import Staleness
 from asyncbuild.pushes.start_target import TargetStarter
 from asyncbuild.pushes.tips import Tips
-from asyncbuild.pushes.work import Dispatch, PreparedMessage, RecordsStarts, ReportsSkips, Work
+from asyncbuild.pushes.work import (
+    Dispatch,
+    PreparedMessage,
+    RecordsStarts,
+    ReportsSkips,
+    SupersedesBuilds,
+    Work,
+)
 from asyncbuild.runtime.emit import about, emit
 from asyncbuild.runtime.memory_budget import MemoryBudget
 from asyncbuild.storage.s3 import Store
@@ -40,7 +48,7 @@ from asyncbuild.zip.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Services that the stages use; `results` and `skips` only if those are asked for."""
+    """Services that the stages use; the last three only if those are asked for."""
 
     mirrors: MirrorCache
     engine: Engine
@@ -52,6 +60,12 @@ class Services:
     contents: ContentLedger
     results: RecordsStarts | None = None
     skips: ReportsSkips | None = None
+    supersedes: SupersedesBuilds | None = None
+
+
+def _newer_starts(services: Services, history: History) -> NewerStarts | None:
+    supersedes = services.supersedes
+    return None if supersedes is None else NewerStarts(supersedes, history)
 
 
 def read_message(hosts: MessageReader, message: Message) -> Work:
@@ -99,6 +113,7 @@ class Pipeline:
             ),
             starts=RecordedStarts(services.contents, services.results),
             skips=services.skips,
+            newer=_newer_starts(services, history),
         )
 
     def statistics(self) -> PipelineStatistics:

@@ -1,9 +1,10 @@
 """Values that describe a push on its way: read, prepared, to be dispatched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from asyncbuild.builds.ledger_records import Head
 from asyncbuild.domain.contents.known_changes import ComparedTarget, KnownChanges
 from asyncbuild.domain.errors import Reject, StageError
 from asyncbuild.domain.model import (
@@ -164,6 +165,32 @@ class RecordsStarts(Protocol):
 
         Raises:
             StageError: It could not be recorded.
+        """
+
+
+class SupersedesBuilds(Protocol):
+    """Stops older builds of a ref; `results.superseding.cancel_worker.CancelWorker` does."""
+
+    async def add(self, started: StartedBuild, push: Push, head: Head) -> None:
+        """Record that a build runs, which a newer push may stop, before the record of its push.
+
+        Args:
+            started: The build.
+            push: Its push.
+            head: Head of the ref, which is this push.
+
+        Raises:
+            StageError: It could not be recorded.
+        """
+
+    def notice(
+        self, started: StartedBuild, is_newest: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
+        """Stop the older builds, soon; called after the record of the push.
+
+        Args:
+            started: The build.
+            is_newest: Asks whether its push is the newest of the ref, if its time does not tell.
         """
 
 

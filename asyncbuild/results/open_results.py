@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.content_ledger import ContentLedger
 from asyncbuild.builds.result_ledger import ResultLedger
+from asyncbuild.builds.superseding.running_ledger import RunningLedger
 from asyncbuild.config.settings import Settings
 from asyncbuild.reports.outcomes.outcome_sender import OutcomeSender
 from asyncbuild.results.build_questions import BuildQuestions
@@ -16,6 +17,8 @@ from asyncbuild.results.recorder import ReportsEnds, ResultRecorder
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
+from asyncbuild.results.superseding.open_cancelling import OpenedCancelling
+from asyncbuild.results.superseding.superseded_ends import SupersededEnds
 from asyncbuild.results.sweeper import Sweeper
 from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.storage.s3 import Store
@@ -40,6 +43,7 @@ async def open_results(
     aws: Aws,
     reports: ReportsEnds | None = None,
     outcomes: OutcomeSender | None = None,
+    cancelling: OpenedCancelling | None = None,
     *,
     clock: Clock = utc_now,
 ) -> AsyncIterator[OpenedResults | None]:
@@ -52,6 +56,7 @@ async def open_results(
         aws: Session of the service.
         reports: Reports the ends; None for no reports.
         outcomes: Sends outcome events; None for none.
+        cancelling: Stops superseded builds; None if no rule wants that.
         clock: Clock, by which messages and builds are old.
 
     Raises:
@@ -74,7 +79,12 @@ async def open_results(
         finder = ResultFinder(ledger, questions)
         contents = ContentLedger(store, prefix=settings.storage.ledger_prefix, clock=clock)
         recorder = ResultRecorder(
-            ledger, contents=contents, reports=reports, outcomes=outcomes, clock=clock
+            ledger,
+            contents=contents,
+            reports=reports,
+            outcomes=outcomes,
+            superseded=_superseded_ends(store, settings, cancelling),
+            clock=clock,
         )
         sweeper = Sweeper(
             ledger=ledger,
@@ -82,6 +92,7 @@ async def open_results(
             finder=finder,
             recorder=recorder,
             outcomes=outcomes,
+            superseded=None if cancelling is None else cancelling.worker,
             clock=clock,
         )
         consumers = ResultConsumers(
@@ -101,3 +112,13 @@ def _queue(settings: Settings, polls: "SQSClient", control: "SQSClient") -> Resu
         url=settings.results.url,
         dead_letter_url=settings.results.dead_letter_url,
     )
+
+
+def _superseded_ends(
+    store: Store, settings: Settings, cancelling: OpenedCancelling | None
+) -> SupersededEnds:
+    """Return what completes results; also without a canceller, for builds started with one."""
+    running = RunningLedger(store, prefix=settings.storage.ledger_prefix)
+    if cancelling is None:
+        return SupersededEnds(running)
+    return SupersededEnds(running, cancelling.canceller, cancelling.worker.notice_group)

@@ -9,6 +9,7 @@ from asyncbuild.domain.events.result_events import ResultRecorded
 from asyncbuild.domain.results.build_result import BuildResult, StartedKind
 from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.results.facts.attempt_facts import AttemptFacts, result_of_gone
+from asyncbuild.results.superseding.superseded_ends import SupersededEnds
 from asyncbuild.runtime.clock import Clock, utc_now
 from asyncbuild.runtime.emit import about, emit
 
@@ -42,6 +43,7 @@ class ResultRecorder:
         contents: Records the ends of contents that later pushes are compared with; None for none.
         reports: Reports the ends, after they are recorded; None for no reports.
         outcomes: Tells the ends, after they are recorded; None for no outcome events.
+        superseded: Tells which builds were stopped for a newer push.
         clock: Clock.
     """
 
@@ -52,12 +54,14 @@ class ResultRecorder:
         contents: RecordsEnds | None = None,
         reports: ReportsEnds | None = None,
         outcomes: TellsOutcomes | None = None,
+        superseded: SupersededEnds | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._ledger = ledger
         self._contents = contents
         self._reports = reports
         self._outcomes = outcomes
+        self._superseded = superseded
         self._clock = clock
 
     async def record(
@@ -78,6 +82,8 @@ class ResultRecorder:
             StageError: The store refused.
         """
         result = facts.result_of(started.of)
+        if self._superseded is not None:
+            result = await self._superseded.complete(started, result)
         written = await self._write(started, result, by_sweep=by_sweep)
         if result.status.is_end and not facts.may_be_retried(self._clock()):
             await self._finish(started, result, written=written)
@@ -112,6 +118,8 @@ class ResultRecorder:
             told = recorded or result
             if told.of == started.of:
                 await self._tell(started, told)
+        if self._superseded is not None:
+            await self._superseded.finish(started)
         await self._ledger.finish(started.of)
 
     async def _tell(self, started: StartedBuild, told: BuildResult) -> None:
@@ -166,6 +174,8 @@ def _recorded(
         build_arn=None if is_execution else started.arn or None,
         pipeline_arn=started.arn or None if is_execution else None,
         by_sweep=by_sweep or None,
+        superseded_by=result.superseded_by or None,
+        superseded_by_commit=result.superseded_by_commit or None,
     )
 
 

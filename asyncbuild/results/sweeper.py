@@ -34,6 +34,13 @@ class SendsUnsent(Protocol):
         """Send them, oldest first. Raises no `StageError`."""
 
 
+class StopsSuperseded(Protocol):
+    """Stops superseded builds; `results.superseding.cancel_worker.CancelWorker` does."""
+
+    async def settle_all(self) -> None:
+        """Stop all that is superseded. Raises StageError if that cannot be found out."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Looked:
     """One marked build after the round: whether it has ended, was recorded now, or failed.
@@ -59,6 +66,7 @@ class Sweeper:
         finder: Finds their newest attempts.
         recorder: Records their states.
         outcomes: Sends the outcome events that wait; None for none.
+        superseded: Stops builds that a newer push has superseded; None if no rule wants that.
         clock: Clock.
     """
 
@@ -70,6 +78,7 @@ class Sweeper:
         finder: ResultFinder,
         recorder: ResultRecorder,
         outcomes: SendsUnsent | None = None,
+        superseded: StopsSuperseded | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._ledger = ledger
@@ -77,10 +86,13 @@ class Sweeper:
         self._finder = finder
         self._recorder = recorder
         self._outcomes = outcomes
+        self._superseded = superseded
         self._clock = clock
 
     async def sweep(self) -> ResultsSwept:
         """Record the ends of builds that no event has told; return what the round found.
+
+        Then stop the superseded builds that are still running.
 
         A build that was started less than ten minutes ago is not asked for: its event may come.
 
@@ -109,6 +121,8 @@ class Sweeper:
         )
         emit(swept)
         _tell_failures(looked)
+        if self._superseded is not None:
+            await self._superseded.settle_all()
         for error in (each.error for each in looked):
             if error is not None:
                 raise error

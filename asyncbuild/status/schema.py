@@ -88,7 +88,10 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class ResultStatus:
-    """Newest known state of a started build or execution; unknown values are None."""
+    """Newest known state of a started build or execution; unknown values are None.
+
+    `superseded_by_commit` is the commit of the newer push for which it was stopped.
+    """
 
     time: float
     status: str
@@ -103,6 +106,7 @@ class ResultStatus:
     started_at: float | None = None
     ended_at: float | None = None
     log_link: str | None = None
+    superseded_by_commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,56 @@ async def test_an_execution_ends(
     assert seen == ["InProgress", status]
 
 
+async def test_a_stopped_execution_ends_after_its_action(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """It is Stopping until then, and then Stopped (API, StopPipelineExecution)."""
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+    clock.advance(1)
+    answer = await client.stop_pipeline_execution(
+        pipelineName="deploy", pipelineExecutionId=id_, reason="superseded"
+    )
+    assert answer["pipelineExecutionId"] == id_
+    seen = []
+    for seconds in (0, standin.run_seconds / 2):
+        clock.advance(seconds)
+        told = await client.get_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
+        seen.append(told["pipelineExecution"].get("status"))
+    assert seen == ["Stopping", "Stopped"]
+    listed = await client.list_action_executions(
+        pipelineName="deploy", filter={"pipelineExecutionId": id_}
+    )
+    assert [each.get("actionName") for each in listed["actionExecutionDetails"]] == ["Archive"]
+
+
+async def test_an_abandoned_execution_is_stopped_at_once(client: "CodePipelineClient") -> None:
+    """Its actions are not waited for (API, StopPipelineExecution, abandon)."""
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+    await client.stop_pipeline_execution(
+        pipelineName="deploy", pipelineExecutionId=id_, abandon=True
+    )
+    told = await client.get_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
+    assert told["pipelineExecution"].get("status") == "Stopped"
+
+
+async def test_what_cannot_be_stopped_is_refused(
+    standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
+) -> None:
+    """Twice, after the end, in another pipeline (API, StopPipelineExecution, Errors)."""
+    id_ = (await client.start_pipeline_execution(**start()))["pipelineExecutionId"]
+
+    async def stop(pipeline: str = "deploy") -> str:
+        return await refusal(
+            client.stop_pipeline_execution(pipelineName=pipeline, pipelineExecutionId=id_)
+        )
+
+    assert await stop("other") == "PipelineNotFoundException"
+    await client.stop_pipeline_execution(pipelineName="deploy", pipelineExecutionId=id_)
+    assert await stop() == "DuplicatedStopRequestException"
+    clock.advance(standin.run_seconds)
+    assert await stop() == "PipelineExecutionNotStoppableException"
+
+
 async def test_a_failed_action_is_the_newest(
     standin: CodePipelineStandin, client: "CodePipelineClient", clock: Clock
 ) -> None:
@@ -240,6 +290,8 @@ async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: 
     standin.end = PipelineEnd("Failed")
     started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
     clock.advance(60)
+    newer = await standin.answer("StartPipelineExecution", {"name": "deploy"})
+    running = newer["pipelineExecutionId"]
     for operation, members in (
         ("CreatePipeline", {"pipeline": pipeline_of("other")}),
         ("GetPipeline", {"name": "deploy"}),
@@ -247,6 +299,7 @@ async def test_every_answer_fits_the_model(standin: CodePipelineStandin, clock: 
         ("ListPipelineExecutions", {"pipelineName": "deploy"}),
         ("GetPipelineExecution", {"pipelineName": "deploy", **started}),
         ("ListActionExecutions", {"pipelineName": "deploy", "filter": started}),
+        ("StopPipelineExecution", {"pipelineName": "deploy", "pipelineExecutionId": running}),
     ):
         shape = model.operation_model(operation).output_shape
         assert shape is not None

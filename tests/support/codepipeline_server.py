@@ -16,6 +16,10 @@ its source (API = AWS CodePipeline API Reference, model = botocore's service mod
 - An execution tells its variables at once and its source's version when the source action has
   run (API, PipelineExecutionSummary, sourceRevisions); it does not tell its token.
 - How an execution ends, and which action failed, is scripted: `pipeline_course.py`.
+- A stopped execution is Stopping until its action in progress has ended, or at once Stopped if that
+  is abandoned. One that is stopping already is a DuplicatedStopRequestException, one that has ended
+  a PipelineExecutionNotStoppableException (API, StopPipelineExecution). That an unknown execution
+  is the latter, too, is a guess: no other error is declared that fits.
 - Executions are listed newest first, a hundred a page at most (API, ListPipelineExecutions).
 """
 
@@ -75,11 +79,13 @@ class CodePipelineStandin(Standin[Run]):
 
     `started` holds every accepted StartPipelineExecution. An execution's source action takes
     `source_seconds`, the whole of it `run_seconds`. `end` is that of executions started from now
-    on; `watchers` are functions called with every new one.
+    on; `watchers` are functions called with every new one, and again when it is stopped. `stopped`
+    holds every accepted StopPipelineExecution.
     """
 
     end: PipelineEnd | SeededPipelineEnds = field(default_factory=PipelineEnd)
     watchers: list[Callable[[Run], None]] = field(default_factory=list)
+    stopped: list[Document] = field(default_factory=list)
 
     source_seconds: float = 1.0
     run_seconds: float = 10.0
@@ -87,6 +93,7 @@ class CodePipelineStandin(Standin[Run]):
     actions_a_page: int = _PAGE
     _pipelines: dict[str, Document] = field(default_factory=dict)
     _ends: dict[str, PipelineEnd] = field(default_factory=dict)
+    _stops: dict[str, float] = field(default_factory=dict)
 
     def put_pipeline(self, pipeline: Document) -> None:
         """Create a pipeline, or replace its declaration."""
@@ -99,23 +106,27 @@ class CodePipelineStandin(Standin[Run]):
             AwsError: the answer is no.
         """
         self.note_call(operation)
+        told: Document
         match operation:
             case "CreatePipeline":
-                return self._create(members["pipeline"])
+                told = self._create(members["pipeline"])
             case "GetPipeline":
                 pipeline = self._pipeline(members["name"])
                 arn = f"{_ARN}:{pipeline['name']}"
-                return {"pipeline": pipeline, "metadata": {"pipelineArn": arn}}
+                told = {"pipeline": pipeline, "metadata": {"pipelineArn": arn}}
             case "StartPipelineExecution":
-                return {"pipelineExecutionId": self._start(members).id}
+                told = {"pipelineExecutionId": self._start(members).id}
+            case "StopPipelineExecution":
+                told = {"pipelineExecutionId": self._stop(members).id}
             case "ListPipelineExecutions":
-                return self._list(members)
+                told = self._list(members)
             case "GetPipelineExecution":
-                return {"pipelineExecution": self._get(members)}
+                told = {"pipelineExecution": self._get(members)}
             case "ListActionExecutions":
-                return self._page_of_actions(members)
+                told = self._page_of_actions(members)
             case _:
                 raise AwsError("UnknownOperationException", f"{operation} has no stand-in")
+        return told
 
     def _create(self, pipeline: Document) -> Document:
         name = pipeline["name"]
@@ -139,7 +150,7 @@ class CodePipelineStandin(Standin[Run]):
             if token and token == known and now - run.time < self.token_seconds:
                 return run
         _check_start(request, pipeline)
-        running = [run for run in self._of(request["name"]) if now < run.time + self.run_seconds]
+        running = [run for run in self._of(request["name"]) if now < self.ends_at(run)]
         if self.running_limit is not None and len(running) >= self.running_limit:
             message = "The pipeline has reached the limit for concurrent pipeline executions."
             raise AwsError("ConcurrentPipelineExecutionsLimitExceededException", message)
@@ -149,6 +160,27 @@ class CodePipelineStandin(Standin[Run]):
         self._ends[run.id] = end.draw(key) if isinstance(end, SeededPipelineEnds) else end
         self.started.append(run)
         self.tell_started()
+        for watch in self.watchers:
+            watch(run)
+        return run
+
+    def _stop(self, members: Document) -> Run:
+        name = members["pipelineName"]
+        pipeline, now = self._pipeline(name), self.clock()
+        runs = {run.id: run for run in self._of(name)}
+        run = runs.get(members["pipelineExecutionId"])
+        status = "" if run is None else self.status_of(run)
+        abandon = members.get("abandon", False)
+        if status == "Stopping" and not abandon:
+            message = "The pipeline execution is already in a Stopping state"
+            raise AwsError("DuplicatedStopRequestException", message)
+        if run is None or status not in {"InProgress", "Stopping"}:
+            message = f"Execution {members['pipelineExecutionId']} is not in progress"
+            raise AwsError("PipelineExecutionNotStoppableException", message)
+        each = self.run_seconds / sum(len(stage["actions"]) for stage in pipeline["stages"])
+        waits = 0.0 if abandon else each - (now - run.time) % each
+        self._stops[run.id] = now + waits
+        self.stopped.append(members)
         for watch in self.watchers:
             watch(run)
         return run
@@ -209,10 +241,12 @@ class CodePipelineStandin(Standin[Run]):
         name = members["pipelineName"]
         pipeline = self._pipeline(name)
         run = self._run(name, members["filter"]["pipelineExecutionId"])
-        if self.status_of(run) == "InProgress":
+        if self.status_of(run) in {"InProgress", "Stopping"}:
             return []
         until = run.time + self.run_seconds
-        return actions_of(run.id, pipeline, self._ends[run.id], begun=run.time, until=until)
+        made = actions_of(run.id, pipeline, self._ends[run.id], begun=run.time, until=until)
+        stopped_at = self._stops.get(run.id, float("inf"))
+        return [each for each in made if each["startTime"] < stopped_at]
 
     def _run(self, pipeline: str, id_: str) -> Run:
         for run in self._of(pipeline):
@@ -223,9 +257,14 @@ class CodePipelineStandin(Standin[Run]):
 
     def status_of(self, run: Run) -> str:
         """Return the status of an execution now."""
-        if self.clock() < run.time + self.run_seconds:
-            return "InProgress"
-        return self._ends[run.id].status
+        stops = run.id in self._stops
+        if self.clock() < self.ends_at(run):
+            return "Stopping" if stops else "InProgress"
+        return "Stopped" if stops else self._ends[run.id].status
+
+    def ends_at(self, run: Run) -> float:
+        """Return when an execution ends, in epoch seconds."""
+        return self._stops.get(run.id, run.time + self.run_seconds)
 
 
 @asynccontextmanager
@@ -247,10 +286,15 @@ async def open_execution_events(
     sender = EventSender(client, queue_url, standin.clock, faults or EventFaults())
 
     def schedule(run: Run) -> None:
-        at, name = run.time + standin.run_seconds, run.request["name"]
+        at, name = standin.ends_at(run), run.request["name"]
         sender.schedule(
             at, run.id, lambda: execution_event(name, run.id, standin.status_of(run), time=at)
         )
+        if standin.status_of(run) == "Stopping":
+            now = standin.clock()
+            sender.schedule(
+                now, f"-{run.id}", lambda: execution_event(name, run.id, "Stopping", time=now)
+            )
 
     standin.watchers.append(schedule)
     async with sender.sending():

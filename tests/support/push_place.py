@@ -20,6 +20,7 @@ from asyncbuild.domain.model import Change, Push
 from asyncbuild.domain.repository import Repository
 from asyncbuild.local.servers import journal
 from asyncbuild.local.stack import Stack
+from asyncbuild.results.superseding.open_cancelling import open_cancelling
 
 MAIN: Final = "refs/heads/main"
 LEDGER: Final = ".asyncbuild/ledger/"
@@ -77,10 +78,13 @@ class Place:
     async def drain(self) -> list[str]:
         """Settle what is in the queue, and return the requests for it."""
         aws = WatchedAws(self.settings)
-        async with open_consumer(self.settings, aws) as consumer:
-            aws.calls = calls = Calls()
-            with anyio.fail_after(PATIENCE_SECONDS):
-                await consumer.run(drain=True)
+        async with open_cancelling(self.settings, aws) as cancelling:
+            # It does not run: its calls are not those of a lane.
+            worker = None if cancelling is None else cancelling.worker
+            async with open_consumer(self.settings, aws, supersedes=worker) as consumer:
+                aws.calls = calls = Calls()
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    await consumer.run(drain=True)
         return [_name(*each) for each in calls.asked if each[0] not in _BESIDE]
 
     async def end_at(self, call: str, *, after: bool, number: int = 0) -> None:

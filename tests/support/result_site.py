@@ -17,15 +17,18 @@ from support.servers import REGION
 from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.aws.session import Aws
+from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.builds.result_ledger import ResultLedger
 from asyncbuild.builds.result_records import started_by
+from asyncbuild.builds.superseding.running_ledger import RunningLedger
 from asyncbuild.config import (
     AwsSettings,
     BuildSettings,
     PipelineSettings,
     QueueSettings,
     ResultSettings,
+    RuleSettings,
     Settings,
     StorageSettings,
 )
@@ -38,6 +41,7 @@ from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
 from asyncbuild.results.open_results import open_results
 from asyncbuild.results.result_consumers import ResultConsumers
+from asyncbuild.results.superseding.open_cancelling import open_cancelling
 from asyncbuild.runtime.clock import utc_now
 from asyncbuild.storage.s3 import Store
 
@@ -65,6 +69,7 @@ class ResultSite:
     url: str
     dead_letter_url: str
     numbers: int = 0
+    cancels: bool = False  # whether newer pushes stop the builds of older ones
 
     async def start_build(
         self, project: str = "web", *, script: Script = AT_ONCE, indexed: bool = True
@@ -73,7 +78,9 @@ class ResultSite:
         self.builds.script = script
         answer = await self.codebuild.start_build(projectName=project)
         build = answer["build"]
-        target = Target(Action.BUILD, "web.zip", project, rule="all")
+        target = Target(
+            Action.BUILD, "web.zip", project, rule="all", cancel_superseded=self.cancels
+        )
         made = Build(build["id"], build["arn"], build["buildNumber"])
         return await self._index(Outcome(Verdict.BUILT, "", target, build=made), indexed=indexed)
 
@@ -81,7 +88,13 @@ class ResultSite:
         """Start an execution as the service does, which ends after `seconds`."""
         self.pipelines.run_seconds = self.pipelines.source_seconds = seconds
         answer = await self.codepipeline.start_pipeline_execution(name=pipeline)
-        target = Target(Action.PIPELINE, "web.zip", pipeline=pipeline, rule="all")
+        target = Target(
+            Action.PIPELINE,
+            "web.zip",
+            pipeline=pipeline,
+            rule="all",
+            cancel_superseded=self.cancels,
+        )
         execution = Execution(answer["pipelineExecutionId"], pipeline, f"arn:{pipeline}")
         outcome = Outcome(Verdict.HANDED_OVER, "", target, execution=execution)
         return await self._index(outcome, indexed=True)
@@ -100,6 +113,10 @@ class ResultSite:
         keys = LedgerKeys(PREFIX)
         started = started_by(push, outcome, keys=keys, started_at=utc_now())
         assert started is not None
+        if started.is_supersedable:
+            head = (await Ledger(self.store, prefix=PREFIX).set_head(push)).newest
+            assert head is not None
+            await RunningLedger(self.store, prefix=PREFIX).add(started, push, head)
         return started
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - text, or any JSON
@@ -154,15 +171,28 @@ class ResultSite:
             later: Seconds by which their clock is ahead.
         """
         ahead = timedelta(seconds=later)
-        aws = Aws(self.settings)
-        async with open_results(self.settings, aws, clock=lambda: utc_now() + ahead) as opened:
+        settings = self.settings
+        if self.cancels:
+            rule = RuleSettings(action=Action.BUILD, project=("web",), cancel_superseded=True)
+            settings = settings.model_copy(update={"rules": (rule,)})
+        aws = Aws(settings)
+        async with (
+            open_cancelling(settings, aws) as cancelling,
+            open_results(
+                settings, aws, cancelling=cancelling, clock=lambda: utc_now() + ahead
+            ) as opened,
+        ):
             assert opened is not None
             consumers = opened.consumers
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(consumers.run)
+                if cancelling is not None:
+                    tasks.start_soon(cancelling.worker.run)
                 yield consumers
                 if not consumers.statistics().draining:
                     consumers.stop()
+                if cancelling is not None:
+                    cancelling.worker.drain()
 
 
 @asynccontextmanager

@@ -47,6 +47,8 @@ from asyncbuild.results.recorder import ResultRecorder
 from asyncbuild.results.result_consumers import ResultConsumers, Turn
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
+from asyncbuild.results.superseding.cancel_worker import CancelWorker
+from asyncbuild.results.superseding.superseded_ends import SupersededEnds
 from asyncbuild.results.sweeper import Sweeper
 
 BEGIN = datetime(2026, 11, 1, 10, 0, tzinfo=UTC).timestamp()
@@ -259,9 +261,13 @@ class ResultWorld:
     def result_of(self, course: Course) -> BuildResult | None:
         """Return the result on record."""
         assert course.started is not None
-        key = self.keys.result(course.started.record)
-        found = self.kept.get(key)
-        return None if found is None else read_result(key, found[0])
+        found = (self.kept.get(key) for key in self.result_keys(course))
+        read = [read_result("", each[0]) for each in found if each is not None]
+        return read[-1] if read else None
+
+    def result_keys(self, course: Course) -> list[str]:
+        """Return the keys that the result of a course may have."""
+        return [] if course.started is None else [self.keys.result(course.started.record)]
 
     def iter_marks(self) -> Iterator[StartedId]:
         """Yield the builds that are marked as unfinished."""
@@ -274,11 +280,7 @@ class ResultWorld:
         if self.histories.check_write(key, body):
             return
         seen = read_result(key, body)
-        owners = [
-            each
-            for each in self.courses
-            if each.started is not None and self.keys.result(each.started.record) == key
-        ]
+        owners = [each for each in self.courses if key in self.result_keys(each)]
         assert len(owners) == 1, f"a record of no build of ours: {key}"
         (course,) = owners
         assert course.started is not None
@@ -315,10 +317,16 @@ class ResultWorld:
 class WorldProcess:
     """The service's own code, between the servers of a world."""
 
-    def __init__(self, world: ResultWorld) -> None:
+    def __init__(
+        self,
+        world: ResultWorld,
+        services: WorldServices | None = None,
+        superseded: SupersededEnds | None = None,
+        cancels: CancelWorker | None = None,
+    ) -> None:
         records, clock = WorldRecords(world), world.clock
         ledger = ResultLedger(records, prefix=PREFIX)
-        service = cast("Any", WorldServices(world))
+        service = cast("Any", services or WorldServices(world))
         self.questions = questions = BuildQuestions(service, service, clock=clock)
         outcomes = OutcomeSender(
             OutcomeLedger(records, prefix=PREFIX),
@@ -327,7 +335,9 @@ class WorldProcess:
             monotonic=lambda: world.now,
             clock=clock,
         )
-        self.recorder = recorder = ResultRecorder(ledger, outcomes=outcomes, clock=clock)
+        self.recorder = recorder = ResultRecorder(
+            ledger, outcomes=outcomes, superseded=superseded, clock=clock
+        )
         finder = ResultFinder(ledger, questions)
         sqs = cast("Any", WorldSqs(world))
         self.consumers = ResultConsumers(
@@ -339,6 +349,7 @@ class WorldProcess:
                 finder=finder,
                 recorder=recorder,
                 outcomes=outcomes,
+                superseded=cancels,
                 clock=clock,
             ),
             settings=_SETTINGS,

@@ -47,6 +47,13 @@ class WorldRecords:
         self._world.kept[key] = (body, self._world.now)
         await self._call(key, before=False)
 
+    async def put_record(self, key: str, body: bytes) -> bool:
+        """Write once; a writer whose answer was lost is told that it has written."""
+        await self._call(key)
+        found = self._world.kept.setdefault(key, (body, self._world.now))
+        await self._call(key, before=False)
+        return found[0] is body
+
     async def get_record(self, key: str) -> bytes | None:
         """Read."""
         await self._call(key)

@@ -1,6 +1,7 @@
 """Catalogue of all events: importing it completes `EVENTS`. A stage imports what it emits alone."""
 
 from asyncbuild.domain.events import (
+    cancel_events,
     git_events,
     outcome_events,
     push_events,
@@ -17,6 +18,7 @@ from asyncbuild.domain.events.event import EVENTS, PUSH_FIELDS
 __all__ = [
     "EVENTS",
     "PUSH_FIELDS",
+    "cancel_events",
     "git_events",
     "outcome_events",
     "push_events",

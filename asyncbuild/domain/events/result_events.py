@@ -12,7 +12,8 @@ class ResultRecorded(Event):
     """The state of a build or execution was written to the ledger.
 
     Times and durations are left out while they are unknown. `since_end_seconds` counts from the end
-    of the build, `since_push_seconds` from the push to the end of the build.
+    of the build, `since_push_seconds` from the push to the end of the build. `superseded_by` is the
+    newer push for which the build was stopped, `superseded_by_commit` its commit.
     """
 
     status: BuildStatus
@@ -35,6 +36,8 @@ class ResultRecorded(Event):
     build_arn: str | None = None
     pipeline_arn: str | None = None
     by_sweep: bool | None = None
+    superseded_by: str | None = None
+    superseded_by_commit: str | None = None
 
 
 @event("result.not-ours", "debug")

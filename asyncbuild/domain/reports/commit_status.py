@@ -13,7 +13,9 @@ class StatusState(StrEnum):
     PENDING = "pending"
     SUCCESS = "success"
     FAILURE = "failure"
-    ERROR = "error"  # no verdict about the commit: CodeBuild's fault, or the build was stopped
+    # No verdict about the commit: CodeBuild's fault, or the build was stopped, by a person or for a
+    # newer push. A superseded build must not show its commit as passed, and pending has no end.
+    ERROR = "error"
 
     @property
     def is_end(self) -> bool:

@@ -11,6 +11,7 @@ from asyncbuild.domain.results.build_result import BuildResult, BuildStatus
 DESCRIPTION_MOST: Final = 140  # GitHub, REST API, "Create a commit status", description
 CONTEXT_MOST: Final = 255  # GitLab, "Set the pipeline status of a commit", name
 CONTEXT_FIELDS: Final = ("project", "pipeline", "rule", "branch", "repository")
+_COMMIT_LENGTH: Final = 12
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -34,6 +35,8 @@ def describe_result(result: BuildResult, *, with_reason: bool = False) -> str:
         words = ["started" if result.attempt == 1 else f"started again, attempt {result.attempt}"]
     else:
         words = [_ENDS[result.status]]
+        if result.superseded_by_commit:
+            words = [f"superseded by {result.superseded_by_commit[:_COMMIT_LENGTH]}"]
         if result.phase and result.status is not BuildStatus.SUCCEEDED:
             words[0] += f" in {result.phase}"
         if result.exit_code:

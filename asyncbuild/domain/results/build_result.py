@@ -84,6 +84,8 @@ class BuildResult:
         started_at, ended_at: Begin and end of this attempt; None while unknown.
         log_link: Address of its log; empty if there is none.
         initiator: Principal that started this attempt, as the service names it.
+        superseded_by: Id of the newer push for which it was stopped; empty if it was not.
+        superseded_by_commit: Commit that this push has started in its place.
     """
 
     of: StartedId
@@ -102,6 +104,8 @@ class BuildResult:
     ended_at: datetime | None = None
     log_link: str = ""
     initiator: str = ""
+    superseded_by: str = ""
+    superseded_by_commit: str = ""
 
     @property
     def total_seconds(self) -> float | None:

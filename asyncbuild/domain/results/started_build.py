@@ -33,6 +33,8 @@ class StartedBuild:
             nothing about the ref, but for its commit.
         compared: Content that later pushes are compared with; None for a rule that asks for no such
             comparison, and of a version that knew none.
+        is_supersedable: Whether a newer push of the ref that starts the same stops it: its rule
+            has `cancel_superseded`.
     """
 
     of: StartedId
@@ -48,6 +50,7 @@ class StartedBuild:
     old_commit: str = ""
     beside_order: bool = False
     compared: ComparedContent | None = None
+    is_supersedable: bool = False
 
     @property
     def identity(self) -> PushIdentity:

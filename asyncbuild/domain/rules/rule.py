@@ -27,3 +27,4 @@ class Rule:
     final: bool = True
     buildspec: str = ""  # of all builds; empty: each project's own
     reserved: tuple[str, ...] = ()  # prefixes of records and seeds: no archive's key has one
+    cancel_superseded: bool = False

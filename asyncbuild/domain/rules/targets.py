@@ -64,6 +64,7 @@ def _target(
         pipeline=pipeline,
         source_action=rule.source_action if pipeline else "",
         options=rule.options,
+        cancel_superseded=rule.cancel_superseded,
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from asyncbuild.domain.events.cancel_events import BuildCancelled, CancelFailed, CancelOff
 from asyncbuild.domain.events.event import Event
 from asyncbuild.domain.events.result_events import (
     ResultDeadLettered,
@@ -57,6 +58,13 @@ class ResultMetrics:
             end=("not-ours", "delayed", "dead-lettered"),
         )
 
+        self._cancels = make.counter(
+            "builds_cancelled",
+            "Superseded builds and executions that were told to stop; tries that failed; and "
+            "projects that may not be stopped, for an hour each.",
+            end=("stopped", "failed", "off"),
+        )
+
     def hear(self, event: Event) -> None:
         """Count one event."""
         match event:
@@ -68,6 +76,12 @@ class ResultMetrics:
                 self._messages.labels("delayed").inc()
             case ResultDeadLettered():
                 self._messages.labels("dead-lettered").inc()
+            case BuildCancelled():
+                self._cancels.labels("stopped").inc()
+            case CancelFailed():
+                self._cancels.labels("failed").inc()
+            case CancelOff():
+                self._cancels.labels("off").inc()
             case _:
                 pass
 

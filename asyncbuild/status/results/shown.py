@@ -31,6 +31,7 @@ def shown_event(event: ResultRecorded, *, now: float) -> ResultStatus:
         started_at=_epoch(event.started_at),
         ended_at=_epoch(event.ended_at),
         log_link=event.log_link,
+        superseded_by_commit=event.superseded_by_commit,
     )
 
 
@@ -50,6 +51,7 @@ def shown_record(result: BuildResult) -> ResultStatus:
         started_at=_epoch(result.started_at),
         ended_at=_epoch(result.ended_at),
         log_link=result.log_link or None,
+        superseded_by_commit=result.superseded_by_commit or None,
     )
 
 

@@ -16,19 +16,31 @@ _WORDS: Final[Mapping[str, str]] = {
     BuildStatus.STOPPED: "stopped",
 }
 # With the word there is a sign, so that colour is never the only one.
-_SIGNS: Final = {"passed": "✓", "failed": "✗", "fault": "!", "timed out": "✗", "stopped": "■"}
+_SUPERSEDED: Final = "superseded"
+_SIGNS: Final = {
+    "passed": "✓",
+    "failed": "✗",
+    "fault": "!",
+    "timed out": "✗",
+    "stopped": "■",
+    _SUPERSEDED: "■",
+}
 _TONES: Final = {
     "passed": "passed",
     "failed": "failed",
     "fault": "failed",
     "timed out": "failed",
     "stopped": "stopped",
+    _SUPERSEDED: "stopped",
 }
+_COMMIT_LENGTH: Final = 12
 _MINUTE: Final = 60
 
 
 def result_word(row: SettledPush) -> str:
     """Return how a started build ended; `building` or, of a pipeline, `running` before that."""
+    if row.result is not None and row.result.superseded_by_commit:
+        return _SUPERSEDED
     if row.result is not None and row.result.status in _WORDS:
         return _WORDS[row.result.status]
     return "running" if row.execution_id else "building"
@@ -54,7 +66,12 @@ def result_length(row: SettledPush, now: float) -> str:
 
 
 def result_place(result: ResultStatus | None) -> str:
-    """Return what failed: `BUILD, exit code 2`; empty if nothing is known to have failed."""
+    """Return what failed: `BUILD, exit code 2`; empty if nothing is known to have failed.
+
+    Of a superseded build, the commit by which.
+    """
+    if result is not None and result.superseded_by_commit:
+        return f"by {result.superseded_by_commit[:_COMMIT_LENGTH]}"
     if result is None or not is_end(result) or result.status == BuildStatus.SUCCEEDED:
         return ""
     code = "" if result.exit_code is None else f"exit code {result.exit_code}"
@@ -68,7 +85,10 @@ def result_sentence(result: ResultStatus) -> str:
     word = "ended by a fault of CodeBuild" if result.status == BuildStatus.FAULT else ""
     word = word or _WORDS.get(result.status, result.status)
     place = result_place(result)
-    place = f" in {place}" if place and result.phase else f" with {place}" if place else ""
+    if result.superseded_by_commit:
+        word, place = _SUPERSEDED, f" {place}"
+    else:
+        place = f" in {place}" if place and result.phase else f" with {place}" if place else ""
     parts = {"queued": result.queued_seconds, "provisioning": result.provisioning_seconds}
     known = [f"{name} {length(value)}" for name, value in parts.items() if value]
     after = f"after {length(result.total_seconds)}" if result.total_seconds is not None else ""

@@ -87,6 +87,21 @@ async def test_results_add_two_requests_after_the_start(place: Place) -> None:
     assert asked[-2:] == ["put push", "delete_message"]
 
 
+async def test_a_build_that_may_be_stopped_adds_one_request_after_the_start(place: Place) -> None:
+    """Its entry, after the head and before the record of the push."""
+    place.settings = place.settings.model_copy(update={"results": place.stack.settings.results})
+    place.configure(rules=[{"action": "build", "project": "web", "cancel_superseded": True}])
+    a, b = place.source.commits(2)
+    await place.push(a)
+    await place.drain()
+    await place.push(b, a)
+    asked = [each for each in await place.drain() if each not in _NO_BASE]
+    start = asked.index("start_build")
+    assert asked[: start + 1] == [*_PLAIN[:2], "get head", "start_build"]
+    assert sorted(asked[start + 1 : -3]) == ["put head", "put started", "put unfinished"]
+    assert asked[-3:] == ["put running", "put push", "delete_message"]
+
+
 async def test_a_push_that_was_recorded_asks_for_its_record_alone(place: Place) -> None:
     """Its message was received again: nothing is fetched, and no archive is looked for."""
     await place.push(place.source.commit({"a": b"1"}))

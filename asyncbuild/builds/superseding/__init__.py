@@ -1,0 +1,1 @@
+"""Builds that a newer push may stop, in the bucket beside the ledger."""

@@ -1,0 +1,1 @@
+"""Stops of running builds that a newer push of their ref has superseded."""
