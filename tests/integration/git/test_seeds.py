@@ -385,3 +385,24 @@ async def test_a_seed_of_many_refs_has_the_newest(seeds: SeedSite) -> None:
     refs = (await read_manifest(seeds)).refs
     assert len(refs) == 10_000
     assert newer in refs.values()
+
+
+async def test_a_damaged_mirror_is_not_written(seeds: SeedSite) -> None:
+    """Its damage would spread to every new task; the mirror is examined, and made again."""
+    source = seeds.site.source
+    old = source.commit({"a": os.urandom(300_000)})
+    async with seeds.open_task("writer", seeds=False) as task:
+        await archive_of(task.mirrors, old)
+    (pack,) = task.place.repository.glob("objects/pack/*.pack")
+    pack.chmod(0o644)
+    with pack.open("r+b") as file:
+        file.seek(100_000)
+        file.write(bytes(8))
+    newer = source.commit({"a": None, "b": b"b"})  # no archive of it meets the damage
+    async with seeds.open_task("writer") as task:
+        assert await archive_of(task.mirrors, newer) == source.archive(newer)
+        told = await task.wait_told("seed.not-written")
+        assert "damaged" in told.reason
+        assert await seeds.keys() == []
+        assert await archive_of(task.mirrors, newer) == source.archive(newer)
+        assert len(task.told("mirror.renewed")) == 1
