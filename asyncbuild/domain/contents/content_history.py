@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from asyncbuild.domain.contents.compared_content import ChangesSince
-from asyncbuild.domain.results.build_result import StartedId
+from asyncbuild.domain.results.build_result import StartedId, StartedKind
 
 RUNNING_MOST: Final = 16
 # CodeBuild queues a build for 8 hours and lets it run for 36 (quotas): an end that is not told by
@@ -123,16 +123,20 @@ class ContentHistory:
             is_passed: Whether it passed.
         """
         others = tuple(each for each in self.running if each.of != of)
-        if not is_passed:
-            return replace(self._fail(ended), running=others)
+        if not is_passed:  # a failed stage of an execution may be tried again, and pass
+            may_pass = of.kind is StartedKind.EXECUTION
+            return replace(self._fail(ended), running=self.running if may_pass else others)
         is_later = self.passed is None or ended.at > self.passed.at
         # A pass that is told after a later failure is left out: the failure may be of its content.
         if not is_later or (self.failed_at is not None and ended.at <= self.failed_at):
             return replace(self, running=others)
-        # What was started before this pass cannot be waited for: if it passes later, it is newer.
         ids = [each.of for each in self.running]
-        after = self.running[ids.index(of) + 1 :] if of in ids else others
-        return replace(self, passed=ended, running=after)
+        if of in ids:  # what was started before this pass is not waited for
+            return replace(self, passed=ended, running=self.running[ids.index(of) + 1 :])
+        if self.passed is not None and self.passed.digest == ended.digest:
+            return replace(self, passed=ended)
+        # One that was not waited for has passed last, and what was started after it is not known.
+        return replace(self, passed=None, failed_at=ended.at)
 
     def _fail(self, ended: SeenContent) -> "ContentHistory":
         failed_at = max(self.failed_at or ended.at, ended.at)
