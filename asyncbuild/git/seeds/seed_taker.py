@@ -60,7 +60,7 @@ class SeedTaker:
         key, file, path = wanted
         found = await self._downloads.download(key, path, size_bytes=file.size_bytes)
         if found != file.sha256:
-            # An object whose contents are not what its name says serves nobody, and would keep
+            # An object whose contents are not what its name says is of no use, and would keep
             # the next writer, who finds it there, from uploading the right one.
             with suppress(StageError):  # a right that is missing
                 await self._bucket.delete(key)

@@ -159,7 +159,7 @@ async def forget_pack(seeds: SeedSite) -> None:
 
 
 async def point_refs_nowhere(seeds: SeedSite) -> None:
-    """Let every ref point at an object that nobody has."""
+    """Let every ref point at an object that does not exist."""
     refs = (await read_manifest(seeds)).refs
     await change_manifest(seeds, refs=dict.fromkeys(refs, "12" * 20))
 

@@ -89,7 +89,7 @@ def test_a_broken_manifest_is_refused_or_says_the_same(
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=9), st.lists))
 def test_no_json_breaks_the_reader(value: object) -> None:
-    """Whoever may write to the bucket must not end the service."""
+    """A role that may write to the bucket cannot end the service with a manifest."""
     with pytest.raises(SeedFault):
         decode_manifest(orjson.dumps(value), WEB)
 

@@ -41,7 +41,7 @@ def name_of_pair(pack: FileEnds, index: FileEnds, object_format: str) -> str:
         object_format: Format of the repository.
 
     Raises:
-        SeedFault: One of them is no such file, or the index is another pack's.
+        SeedFault: They are not a pack and an index, or not of the same objects.
     """
     size = hash_bytes(object_format)
     if not pack.head.startswith(_PACK) or not index.head.startswith(_INDEX):

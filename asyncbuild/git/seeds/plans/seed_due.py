@@ -25,7 +25,7 @@ class PackOnDisk:
 
 @dataclass(frozen=True, slots=True)
 class KnownSeed:
-    """What a task knows of a seed in the bucket.
+    """Knowledge of a task about a seed in the bucket.
 
     Attributes:
         etag: ETag of its manifest, quoted; empty: there is none.
