@@ -1,7 +1,7 @@
 """Calls of the CodeCommit API: ids of repositories, and the names of all of an account."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, cast
 
@@ -84,11 +84,10 @@ class CodeCommitApi:
                 with _errors_of(doing):
                     page = await client.list_repositories(**more)
                 for each in page.get("repositories", ()):
-                    try:
-                        name = str(each["repositoryName"])
-                        yield check_repository(Repository.of_codecommit(owner, region, name))
-                    except (Reject, KeyError):
-                        continue
+                    name = str(each.get("repositoryName", ""))
+                    with suppress(Reject):
+                        if not name.startswith("-"):
+                            yield check_repository(Repository.of_codecommit(owner, region, name))
                 if not page.get("nextToken"):
                     return
                 more = {"nextToken": page["nextToken"]}

@@ -43,6 +43,7 @@ from asyncbuild.runtime.emit import about, emit
 
 _T = TypeVar("_T")
 _REASON: Final = "no event told this push"
+_TOLD: Final = "no event told this push: a round found it, and it is built in its turn"
 _LARGE_BYTES: Final = 256 * 1024  # refs that are compared in a thread, so that nothing waits
 _HEADS_MOST: Final = 50  # heads that are read one by one; for more refs all records are read
 _LATER: Final = "another task looked at {} meanwhile"
@@ -227,7 +228,11 @@ class Reconciler:
             each = plan.difference
             identity = PushIdentity.of_parts(request.id, repository, each.ref, each.commit)
             with about(identity):
-                emit(PushFound(old_commit=each.old or None, last_elsewhere_at=each.since))
+                emit(
+                    PushFound(
+                        reason=_TOLD, old_commit=each.old or None, last_elsewhere_at=each.since
+                    )
+                )
 
     async def _write(self, repository: Repository, snapshot: RefSnapshot, etag: str) -> None:
         if self._sender is None:

@@ -14,6 +14,7 @@ class PushFound(Event):
     old commit, or not at all.
     """
 
+    reason: str
     old_commit: str | None
     last_elsewhere_at: datetime
 
