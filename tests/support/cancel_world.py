@@ -143,6 +143,7 @@ class CancelWorld(ResultWorld):
     heads: dict[str, list[str]] = field(default_factory=dict)
     certain: set[tuple[str, str]] = field(default_factory=set)
     settled: set[tuple[str, str]] = field(default_factory=set)
+    tried: set[tuple[str, str]] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
 
     # --- the forge --------------------------------------------------------------------------------

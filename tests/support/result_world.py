@@ -335,8 +335,10 @@ class WorldProcess:
             monotonic=lambda: world.now,
             clock=clock,
         )
+        # The world of superseded builds delivers untimed pushes at two times: other details.
+        told = outcomes if superseded is None else None
         self.recorder = recorder = ResultRecorder(
-            ledger, outcomes=outcomes, superseded=superseded, clock=clock
+            ledger, outcomes=told, superseded=superseded, clock=clock
         )
         finder = ResultFinder(ledger, questions)
         sqs = cast("Any", WorldSqs(world))
@@ -348,7 +350,7 @@ class WorldProcess:
                 questions=questions,
                 finder=finder,
                 recorder=recorder,
-                outcomes=outcomes,
+                outcomes=told,
                 superseded=cancels,
                 clock=clock,
             ),

@@ -120,10 +120,12 @@ class Cancels(RuleBasedStateMachine):
             at_tip = world.tips[first.push.ref] == first.push.commit
             names = {(first.push.id, each.project or each.pipeline or "") for each in first.targets}
             if noticed and faultless and at_tip:
-                world.certain |= names - world.settled
+                world.certain |= names - world.settled - world.tried
             world.settled |= names
         else:
             first.tries += 1
+            # A target of it may be recorded by now, and its process is gone.
+            world.tried |= {(first.push.id, "web"), (first.push.id, "deploy")}
 
     @precondition(lambda self: self.world.lane)
     @rule(kill_after=_KILL_AFTER)
@@ -150,6 +152,7 @@ class Cancels(RuleBasedStateMachine):
             world.settled |= {(first.push.id, "web"), (first.push.id, "deploy")}
         else:
             first.tries += 1
+            world.tried |= {(first.push.id, "web"), (first.push.id, "deploy")}
         world.kill_after = -1
 
     async def _late(self, process: CancelProcess, waiting: Waiting) -> None:
