@@ -135,7 +135,7 @@ chaos: install servers
 	ASYNCBUILD_WORLD_EXAMPLES=5000 $(BIN)/pytest tests/unit/queue/test_queue_world.py \
 		tests/unit/builds/test_content_machine.py \
 		tests/unit/reconcile/test_lost_world.py \
-		tests/unit/results/test_result_world.py \
+		tests/unit/results/test_result_world.py tests/unit/results/test_cancel_world.py \
 		tests/unit/results/test_outcome_world.py -o timeout=0 --hypothesis-profile=search
 	PYTHONPATH=tests $(BIN)/python -m support.chaos
 
