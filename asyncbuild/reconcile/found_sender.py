@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncbuild.aws.classify import sqs_errors as errors_of
+from asyncbuild.builds.service_mark import ServiceMark
 from asyncbuild.domain.errors import Retry
 from asyncbuild.domain.requests.push_request import PushRequest, dump_request
+from asyncbuild.runtime.clock import Clock, utc_now
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -19,11 +21,23 @@ class FoundSender:
     Args:
         client: Client for SQS.
         url: URL of the queue of pushes.
+        mark: Tells whether older tasks may run, which would make a dead letter of what is sent;
+            None if there are none.
+        clock: Clock.
     """
 
-    def __init__(self, client: "SQSClient", url: str) -> None:
+    def __init__(
+        self,
+        client: "SQSClient",
+        url: str,
+        mark: ServiceMark | None = None,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
         self._client = client
         self._url = url
+        self._mark = mark
+        self._clock = clock
 
     async def send(self, requests: Sequence[PushRequest], *, group: str) -> None:
         """Send pushes of one repository, in their order.
@@ -33,8 +47,11 @@ class FoundSender:
             group: Message group of the repository.
 
         Raises:
+            Busy: Older tasks may still run: nothing was sent.
             StageError: Not all of them are in the queue; sending them again changes nothing.
         """
+        if self._mark is not None:
+            await self._mark.require(self._clock())
         for first in range(0, len(requests), _AT_ONCE):
             await self._send_some(requests[first : first + _AT_ONCE], group)
 

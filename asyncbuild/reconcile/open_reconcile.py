@@ -8,6 +8,7 @@ from datetime import timedelta
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.reconcile_ledger import ReconcileLedger
+from asyncbuild.builds.service_mark import ServiceMark
 from asyncbuild.config.settings import Settings, rules_of
 from asyncbuild.forges.codecommit_api import CodeCommitApi
 from asyncbuild.queue.sqs import Queue
@@ -60,12 +61,13 @@ async def open_reconciler(
         store = Store(s3, settings.storage)
         ledger = ReconcileLedger(store, prefix=settings.storage.ledger_prefix)
         codecommit = CodeCommitApi(aws, AccountCredentials(aws, settings), settings)
+        mark = ServiceMark(store, prefix=settings.storage.ledger_prefix)
         wanted = WantedRefs(rules_of(settings))
         reconciler = Reconciler(
             mirrors=mirrors,
             ledger=ledger,
             groups=RepositoryGroups(ledger, codecommit),
-            sender=None if dry_run else FoundSender(sqs, settings.queue.url),
+            sender=None if dry_run else FoundSender(sqs, settings.queue.url, mark, clock=clock),
             wanted=wanted,
             grace=timedelta(seconds=settings.reconcile.grace_seconds),
             clock=clock,

@@ -17,6 +17,7 @@ from asyncbuild import config
 from asyncbuild.aws.session import Aws
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.reconcile_ledger import ReconcileLedger
+from asyncbuild.builds.service_mark import ServiceMark
 from asyncbuild.commands.open_repositories import open_repositories
 from asyncbuild.commands.serve import open_consumer
 from asyncbuild.config import Settings
@@ -202,6 +203,8 @@ async def open_reconcile_site(names: Sequence[str]) -> AsyncIterator[ReconcileSi
     async with open_stack(names) as stack:
         site = ReconcileSite(stack, stack.settings, datetime.now(UTC))
         site.begin_anew()
+        prefix = site.settings.storage.ledger_prefix
+        await ServiceMark(site.store, prefix=prefix).write(site.now)  # as a task does at its start
         yield site
 
 

@@ -13,8 +13,10 @@ from support.listening import hearing
 from support.reconcile_site import LATER, ReconcileSite, open_reconcile_site, repository_of
 from support.wait import PATIENCE_SECONDS
 
+from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.builds.ledger_records import Head, head_record
 from asyncbuild.commands.reconcile import looks_by_hand
+from asyncbuild.domain.errors import Busy
 from asyncbuild.local.stack import redrive_policy
 from asyncbuild.reconcile.planning.round_messages import RoundOrder, dump_order
 
@@ -174,6 +176,27 @@ async def test_the_command_shows_what_is_missing(
     assert [request.commit for _, request in await site.take_found()] == [second]
     assert await show(site, ["123456789012/eu-west-1/none"], dry_run=False, as_json=False) == 1
     assert "none" in capsys.readouterr().err
+
+
+async def test_nothing_is_sent_while_older_tasks_may_run(site: ReconcileSite) -> None:
+    """A task of a version without push messages would make a dead letter of it."""
+    source = site.source("one")
+    source.commits(1)
+    await know(site, "one")
+    await site.look("one")
+    (second,) = source.commits(1)
+    await site.look("one")
+    site.now += LATER
+    prefix = site.settings.storage.ledger_prefix
+    key = LedgerKeys(prefix).reads_requests
+    body = (await site.store.get_record(key) or b"").replace(b"1970-01-01", b"%d-01-01" % 2999)
+    await site.store.replace_record(key, body)
+    with pytest.raises(Busy, match="older tasks"):
+        await site.look("one")
+    assert await site.take_found() == []
+    await site.store.replace_record(key, body.replace(b"2999", b"1970"))
+    await site.look("one")
+    assert [request.commit for _, request in await site.take_found()] == [second]
 
 
 def test_messages_of_a_repository_are_told_apart_by_their_round() -> None:
