@@ -95,7 +95,7 @@ async def make_monorepo(directory: Path, files: int, pushes: int) -> WarmRemote:
 
 async def measure_cold(directory: Path, options: Any) -> dict[str, Any]:  # noqa: ANN401 - of argparse
     """Push the monorepo to empty caches; return medians and ratios."""
-    plan = ColdPlan(rounds=options.rounds)
+    plan = ColdPlan(rounds=options.rounds, seed_min_bytes=1)  # of a small monorepo, too
     remote = await make_monorepo(directory / "monorepo", options.files, 2 * plan.rounds + 1)
     pushes: list[ColdPush] = []
     async for push in iter_cold(remote, plan):
