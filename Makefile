@@ -20,11 +20,12 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 4)))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results chaos-lost payloads hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-warm bench-delta prove-delta bench-git pin \
+.PHONY: help install demo docs test test-git lint changelog wheel test-wheel types servers soak chaos chaos-results chaos-lost payloads hostile rolling search mutants test-huge test-newer-aws bench bench-push bench-warm bench-delta prove-delta bench-git pin \
 	prove-cache prove-memory lock clean
 
 help:
 	@echo "make demo         pushes become builds, on this machine alone"
+	@echo "make docs         the documentation site, in .site/html; every warning is an error   [DOCS_FILES_URL=…/blob/main]"
 	@echo "make test         formatter, linter, import rules, types, tests"
 	@echo "make lint         formatter, linter and import rules alone; make types: mypy"
 	@echo "make changelog    the changes of changelog.d/, shown, or put into CHANGELOG.md   [VERSION=0.2.0]"
@@ -68,6 +69,14 @@ $(VENV)/.installed: pyproject.toml deploy/locks/dev.txt
 
 demo: install
 	$(BIN)/asyncbuild demo
+
+# The pages of the repository, and a reference generated from the code. It can be read without a network.
+docs: $(VENV)/.docs
+	PYTHONPATH=docs/site:tests $(BIN)/python -m manual .site
+
+$(VENV)/.docs: $(VENV)/.installed constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 # At the end every call of AWS that any test made is compared with the rights of the stack's role.
 test: install lint types servers
@@ -219,7 +228,7 @@ lock:
 	$(LOCK) pyproject.toml --extra dev --extra otel --group build -o deploy/locks/dev.txt
 
 clean:
-	rm -rf $(VENV) .venv-lock $(WHEEL_VENV) dist $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lock $(WHEEL_VENV) .site dist $(NEWER) .servers .recorded mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 test-huge: install
 	$(BIN)/pytest -m huge tests/integration/zip/test_fidelity_huge.py

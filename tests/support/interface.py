@@ -8,7 +8,7 @@ import difflib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from support.wait import PATIENCE_SECONDS
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.requests.start_build import token_of
-from asyncbuild.config import Settings
 from asyncbuild.domain.archive_options import parse_options
 from asyncbuild.domain.model import (
     Action,
@@ -131,42 +130,6 @@ def run_all(commands: Sequence[Sequence[str]], **environment: str) -> list[Ended
         ended.append(Ended(int(said[len(text) :]), output, text))
     assert len(ended) == len(commands)
     return ended
-
-
-# --- settings -------------------------------------------------------------------------------------
-
-
-def settings_with_defaults() -> dict[str, object]:
-    """Return each setting by its dotted name: default, type and bounds, as JSON schema has them."""
-    schema = Settings.model_json_schema()
-    return dict(_iter_fields(schema, schema["$defs"], ""))
-
-
-def _iter_fields(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], above: str
-) -> Iterator[tuple[str, object]]:
-    for name, field in schema["properties"].items():
-        told = _inline(field, definitions)
-        told |= {"required": True} if name in schema.get("required", ()) else {}
-        table = told if "properties" in told else told.get("items", {})
-        if "properties" not in table:
-            yield above + name, told
-            continue
-        yield from _iter_fields(table, definitions, f"{above}{name}{'[]' * (table is not told)}.")
-
-
-def _inline(node: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Replace references by their definitions, and leave out names of classes."""
-    if isinstance(node, list):
-        return [_inline(each, definitions) for each in node]
-    if not isinstance(node, dict):
-        return node
-    whole = {**definitions[node["$ref"].rpartition("/")[2]], **node} if "$ref" in node else node
-    return {
-        name: value if name in {"default", "properties"} else _inline(value, definitions)
-        for name, value in whole.items()
-        if name not in {"$ref", "title", "description"}
-    }
 
 
 # --- identifiers ----------------------------------------------------------------------------------

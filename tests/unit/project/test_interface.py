@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 from isal import isal_zlib
+from manual.setting_schema import settings_with_defaults
 from support.interface import (
     as_json,
     as_lines,
@@ -25,7 +26,6 @@ from support.interface import (
     identifiers,
     keys_of_decisions,
     run_all,
-    settings_with_defaults,
 )
 from support.lfs import pointer_of
 from support.repositories import SourceRepository

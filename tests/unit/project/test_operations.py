@@ -1,39 +1,16 @@
 """Operators' documents: links lead somewhere, error messages and queries are those of the code."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from manual.raised_messages import all_raised
 
-from asyncbuild.domain import errors
 from asyncbuild.domain.errors import StageError
 from asyncbuild.domain.events.catalogue import EVENTS, PUSH_FIELDS
 
 _ROOT = Path(__file__).parents[3]
 _TEXT = (_ROOT / "docs" / "operations.md").read_text("utf-8")
-_ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)} | {"GitFailed"}
-
-
-def _reasons() -> Iterator[str]:
-    """Return every text of an error, with `…` for inserted values."""
-    for path in sorted((_ROOT / "asyncbuild").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args:
-                name = getattr(node.func, "id", "")
-                if name in _ERRORS:
-                    yield _text_of(node.args[0])
-
-
-def _text_of(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_text_of(value) for value in node.values)
-    if isinstance(node, ast.BinOp):
-        return _text_of(node.left) + _text_of(node.right)
-    return "…"
 
 
 def _listed() -> list[str]:
@@ -44,7 +21,7 @@ def _listed() -> list[str]:
 def test_every_listed_message_is_in_the_code() -> None:
     """A message that was reworded has to be reworded in the page, too."""
     assert issubclass(StageError, Exception)
-    known = [re.sub("…+", "…", reason) for reason in _reasons()]
+    known = [each.reason for each in all_raised(_ROOT / "asyncbuild")]
     for message in _listed():
         assert any(reason.startswith(message.rstrip("…: ")) for reason in known), message
 

@@ -17,7 +17,7 @@ import asyncbuild
 ROOT = Path(__file__).parents[3]
 # aioboto3 is pinned, and pins these two exactly.
 BROUGHT_BY_AIOBOTO3 = {"aiobotocore", "botocore"}
-FOR_US = {"dev", "bench", "mutants"}
+FOR_US = {"dev", "bench", "docs", "mutants"}
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 STUBS = re.compile(r"types_|typing_extensions$")
 

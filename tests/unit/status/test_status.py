@@ -193,7 +193,7 @@ def test_the_documentation_names_every_field() -> None:
     schema: Any = json_schema()
     parts = {"Status": schema, **schema["$defs"]}
     for name, part in parts.items():
-        section = text.split(f"#### {name}\n")[1].split("\n#")[0]
+        section = text.split(f"### {name}\n")[1].split("\n#")[0]
         documented = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
         assert set(part["properties"]) == documented, name
 
