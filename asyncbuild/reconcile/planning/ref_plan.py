@@ -117,14 +117,14 @@ def find_differences(snapshot: RefSnapshot, listing: RefListing) -> list[RefDiff
     if not listing.refs:
         return []
     before = snapshot.refs if listing.tags else without_tags(snapshot.refs)
-    waiting = {(each.ref, each.commit): each for each in snapshot.waiting}
+    waiting = {each.ref: each for each in snapshot.waiting}
     found = []
     for ref, old, commit in differences(before, listing.refs):
-        known = waiting.get((ref, commit))
-        first_seen = known.first_seen if known else listing.time
-        # A ref that waits at another commit was last seen as in the snapshot before that.
-        other = next((each for each in snapshot.waiting if each.ref == ref), None)
-        since = known.since if known else other.since if other else snapshot.time
+        known = waiting.get(ref)
+        first_seen = known.first_seen if known and known.commit == commit else listing.time
+        # A ref that waits at another commit was last seen as in the snapshot before that. Another
+        # task's clock may be ahead of this one's: a push is not found before it was made.
+        since = min(known.since if known else snapshot.time, first_seen)
         found.append(RefDifference(ref, old, commit, first_seen, since))
     return found
 

@@ -5,6 +5,7 @@ apart by its time. A message for one repository has the field `repository` besid
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,9 @@ from asyncbuild.domain.times import read_time
 
 KIND: Final = "reconcile"
 _VERSION: Final = 1
-_GROUP_MOST: Final = 128  # characters (SQS API reference, SendMessage, MessageGroupId)
+# Of all groups that SQS takes (SQS API reference, SendMessage, MessageGroupId) those without
+# punctuation that no path has: names of Azure DevOps have spaces, which it refuses.
+_GROUP: Final = re.compile(r"[A-Za-z0-9._~/-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class RoundOrder:
     def group(self) -> str:
         """Message group: one for each repository."""
         path = self.repository.path if self.repository else "round"
-        if len(path) <= _GROUP_MOST:
+        if _GROUP.fullmatch(path):
             return path
         return hashlib.sha256(path.encode()).hexdigest()
 

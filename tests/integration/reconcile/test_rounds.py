@@ -1,6 +1,7 @@
 """Rounds through a real queue, and the command: all repositories are looked at, failures told."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -17,8 +18,9 @@ from asyncbuild.builds.ledger_keys import LedgerKeys
 from asyncbuild.builds.ledger_records import Head, head_record
 from asyncbuild.commands.reconcile import looks_by_hand
 from asyncbuild.domain.errors import Busy
+from asyncbuild.domain.repository import Repository
 from asyncbuild.local.stack import redrive_policy
-from asyncbuild.reconcile.planning.round_messages import RoundOrder, dump_order
+from asyncbuild.reconcile.planning.round_messages import RoundOrder, dump_order, read_order
 
 pytestmark = pytest.mark.timeout(300)
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -207,3 +209,11 @@ def test_messages_of_a_repository_are_told_apart_by_their_round() -> None:
     assert len(digests) == 2
     assert now.group == repository_of("one").path
     assert RoundOrder(now.time, repository_of("x" * 100)).group != now.group
+
+
+def test_a_group_has_no_character_that_the_queue_refuses() -> None:
+    """Names of Azure DevOps have spaces: one such repository would stop every round."""
+    spaced = Repository.of_host("dev.azure.com", "acme/My Project", "My Repository")
+    order = RoundOrder(NOON, spaced)
+    assert re.fullmatch(r"[0-9a-f]{64}", order.group)
+    assert read_order(dump_order(order)) == order

@@ -1,5 +1,7 @@
 """What a round does about each ref."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +19,7 @@ from asyncbuild.reconcile.planning.ref_plan import (
     plan_refs,
     take_baseline,
 )
-from asyncbuild.reconcile.planning.ref_snapshot import RefSnapshot
+from asyncbuild.reconcile.planning.ref_snapshot import RefSnapshot, WaitingRef
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR, GRACE = timedelta(hours=1), timedelta(minutes=10)
@@ -97,6 +99,34 @@ def test_a_ref_that_moves_on_while_it_waits_keeps_when_it_was_last_known() -> No
     assert difference.old == A
     assert difference.since == NOON
     assert difference.first_seen == NOON + 2 * HOUR
+
+
+def test_a_push_is_never_found_before_it_was_made() -> None:
+    """Another task's clock was ahead: its message would be refused, and the push lost."""
+    ahead = replace(BASE, time=NOON + 2 * HOUR)
+    (difference,) = find_differences(ahead, listing(NOON + HOUR, main=B))
+    assert difference.since == difference.first_seen == NOON + HOUR
+    waiting = (WaitingRef(MAIN, B, NOON + HOUR, NOON + 2 * HOUR),)
+    (difference,) = find_differences(replace(BASE, waiting=waiting), listing(NOON + HOUR, main=B))
+    assert difference.since == NOON + HOUR
+
+
+def test_refs_that_wait_are_gone_through_once() -> None:
+    """A hundred thousand branches that are new at once are no hour of work."""
+    begun = []
+
+    class Counted(tuple[WaitingRef, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[WaitingRef]:
+            begun.append(1)
+            return super().__iter__()
+
+    names = [f"refs/heads/{number:04}" for number in range(1_000)]
+    waiting = Counted(WaitingRef(name, B, NOON, NOON) for name in names)
+    now = RefListing(NOON + HOUR, tags=False, refs="".join(f"{B} {n}\n" for n in names).encode())
+    assert len(find_differences(replace(BASE, waiting=waiting), now)) == 1_001  # and main is gone
+    assert len(begun) == 1
 
 
 def test_a_new_ref_is_a_push_without_old_commit() -> None:
