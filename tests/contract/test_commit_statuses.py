@@ -1,8 +1,9 @@
 """One suite for the posters of commit statuses, each against the stand-in of its forge.
 
-What goes over the wire is checked by GitHub's own description (npm `@octokit/openapi` 23.0.2, MIT;
-the three operations that are used are in `tests/fixtures/foreign/openapi`), and by the rules of the
-other forges' documentation, which the stand-in names.
+What goes over the wire is checked by the forges' own descriptions: of GitHub's (npm
+`@octokit/openapi` 23.0.2, MIT), and of Gitea's and Azure DevOps' (each file names its source), the
+operations that are used are in `tests/fixtures/foreign/openapi`. The rules of the other forges'
+documentation are the stand-in's, which names them.
 """
 
 import json
@@ -42,9 +43,6 @@ PEM = KEY.private_bytes(
     serialization.PrivateFormat.TraditionalOpenSSL,
     serialization.NoEncryption(),
 ).decode()
-_DESCRIBED = json.loads(
-    (Path(__file__).parents[1] / "fixtures/foreign/openapi/github-statuses.json").read_text()
-)
 KINDS = ("github", "github-app", "gitlab", "bitbucket", "data-center", "gitea", "azure")
 
 
@@ -252,13 +250,24 @@ async def test_a_link_that_data_center_would_refuse_is_left_out() -> None:
             assert shown
 
 
-async def test_what_is_sent_to_github_fits_its_own_description() -> None:
-    """Each request by the schema of its operation."""
-    seen: list[tuple[str, str, Mapping[str, Any]]] = []
+@dataclass(frozen=True)
+class Sent:
+    """A request as a forge got it; of an empty body {}."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+@asynccontextmanager
+async def open_recorder(seen: list[Sent]) -> AsyncIterator[str]:
+    """Serve a forge that takes everything, and keeps what it got; yield its address."""
 
     async def record(request: web.Request) -> web.Response:
         text = await request.text()
-        seen.append((request.method.lower(), request.path, json.loads(text) if text else {}))
+        body = json.loads(text) if text else {}
+        seen.append(Sent(request.method.lower(), request.path, dict(request.query), body))
         if request.path.endswith("/installation"):
             return web.json_response({"id": 1})
         if request.path.endswith("/access_tokens"):
@@ -274,26 +283,93 @@ async def test_what_is_sent_to_github_fits_its_own_description() -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         address: Any = runner.addresses[0]
-        async with open_session() as session:
-            credential = GitHubCredential(app_id="77", private_key=lambda: PEM)
-            poster = GitHubStatuses(session, f"http://127.0.0.1:{address[1]}", credential)
-            place = StatusPlace(
-                Repository.of_host("github.com", "acme", "shop"), "refs/heads/main", COMMIT
-            )
-            for state in StatusState:
-                await poster.post(place, status_of(state))
+        yield f"http://127.0.0.1:{address[1]}"
     finally:
         await runner.cleanup()
+
+
+def described(name: str) -> dict[str, Any]:
+    """Return a part of a forge's own description."""
+    text = (Path(__file__).parents[1] / f"fixtures/foreign/openapi/{name}.json").read_text()
+    told: dict[str, Any] = json.loads(text)
+    return told
+
+
+async def test_what_is_sent_to_github_fits_its_own_description() -> None:
+    """Each request by the schema of its operation."""
+    seen: list[Sent] = []
+    async with open_recorder(seen) as url, open_session() as session:
+        credential = GitHubCredential(app_id="77", private_key=lambda: PEM)
+        poster = GitHubStatuses(session, url, credential)
+        place = StatusPlace(
+            Repository.of_host("github.com", "acme", "shop"), "refs/heads/main", COMMIT
+        )
+        for state in StatusState:
+            await poster.post(place, status_of(state))
     paths = {
         f"/repos/acme/shop/statuses/{COMMIT}": "/repos/{owner}/{repo}/statuses/{sha}",
         "/repos/acme/shop/installation": "/repos/{owner}/{repo}/installation",
         "/app/installations/1/access_tokens": "/app/installations/{installation_id}/access_tokens",
     }
-    assert {path for _, path, _ in seen} == set(paths)
-    for method, path, body in seen:
-        operation = _DESCRIBED["paths"][paths[path]][method]
+    assert {each.path for each in seen} == set(paths)
+    for each in seen:
+        operation = described("github-statuses")["paths"][paths[each.path]][each.method]
         wanted = operation.get("requestBody")
-        if wanted is not None and (body or wanted["required"]):
+        if wanted is not None and (each.body or wanted["required"]):
             schema = wanted["content"]["application/json"]["schema"]
-            OAS30Validator(schema).validate(body)
-            assert set(body) <= set(schema["properties"])
+            OAS30Validator(schema).validate(each.body)
+            assert set(each.body) <= set(schema["properties"])
+
+
+_AZURE = "/{organization}/{project}/_apis/git/repositories/{repositoryId}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "below"),
+    [
+        ("gitea-statuses", "/repos/{owner}/{repo}/statuses/{sha}", ""),
+        (
+            "azure-devops-statuses",
+            f"{_AZURE}/commits/{{commitId}}/statuses",
+            "/ship yard",
+        ),
+    ],
+)
+async def test_what_is_sent_fits_the_description_of_the_forge(
+    name: str, path: str, below: str
+) -> None:
+    """Path, query and body of each state; and with a long context, and without a link."""
+    seen: list[Sent] = []
+    repository = Repository.of_host("git.example.org", f"acme{below}", "web.shop")
+    place = StatusPlace(repository, "refs/heads/main", COMMIT)
+    async with open_recorder(seen) as url, open_session() as session:
+        poster = (GiteaStatuses if name.startswith("gitea") else AzureDevOpsStatuses)(
+            session, url, lambda: TOKEN
+        )
+        for state in StatusState:
+            await poster.post(place, status_of(state))
+        await poster.post(place, CommitStatus(StatusState.SUCCESS, "ci-" + "x" * 197, "fine"))
+    names = {"owner": "acme", "repo": "web.shop", "sha": COMMIT, "organization": "acme"}
+    names |= {"project": "ship yard", "repositoryId": "web.shop", "commitId": COMMIT}
+    told = described(name)
+    operation = told["paths"][path]["post"]
+    for each in seen:
+        assert (each.method, each.path) == ("post", path.format_map(names))
+        assert {key for key, of in operation["query"].items() if of.get("required")} <= set(
+            each.query
+        )
+        assert set(each.query) <= set(operation["query"])
+        assert each.query.get("api-version") in told.get("versions", [None])
+        OAS30Validator(operation["body"]).validate(each.body)
+        assert set(each.body) <= set(operation["body"]["properties"])
+    assert len(seen) == len(StatusState) + 1
+
+
+async def test_the_page_to_log_in_of_azure_devops_is_a_refusal() -> None:
+    """It comes with 203, a success by its number, and no status was posted."""
+    async with open_poster("azure") as opened:
+        opened.forge.tokens.clear()
+        with pytest.raises(Denied) as raised:
+            await opened.poster.post(opened.place, status_of(StatusState.SUCCESS))
+        assert raised.value.code == "203"
+        assert opened.forge.history == []

@@ -39,7 +39,11 @@ _KINDS = {
     "gitlab": "gitlab",
     "bitbucket": "bitbucket",
     "data-center": "bitbucket-server",
+    "gitea": "forgejo",
+    "azure": "azure-devops",
 }
+# What the forge says of a credential that it does not take.
+_REFUSALS = {"azure": "203"}
 _WARNING, _PROBLEM, _OK = Level.WARNING, Level.PROBLEM, Level.OK
 
 
@@ -68,7 +72,9 @@ async def _open(standin: ForgeStandin) -> AsyncIterator[str]:
         yield forge.endpoint_url
 
 
-async def _findings(kind: str, endpoint_url: str, secret: str = "") -> list[Finding]:
+async def _findings(
+    kind: str, endpoint_url: str, secret: str = "", *, repository: tuple[str, ...] = ("acme/*",)
+) -> list[Finding]:
     below = "github" if kind == "github-app" else kind
     api_url = f"{endpoint_url}/{below}"
     wanted = CommitStatusSettings(token=secret or "env:STATUS_TOKEN", api_url=api_url)
@@ -78,6 +84,7 @@ async def _findings(kind: str, endpoint_url: str, secret: str = "") -> list[Find
     host = HostSettings(
         host="git.example.org",
         kind=_KINDS[kind],
+        repository=repository,
         signature="off",
         commit_status=wanted,
     )
@@ -115,6 +122,10 @@ def _app(permission: str = "write", **installations: str) -> ForgeStandin:
         ("bitbucket", ForgeStandin(scopes=("repository",)), [("status.scopes", _OK)]),
         ("bitbucket", ForgeStandin(scopes=("account",)), [("status.scopes", _PROBLEM)]),
         ("data-center", ForgeStandin(), [("status.credential", _OK)]),
+        ("gitea", ForgeStandin(), [("status.credential", _OK)]),
+        ("gitea", ForgeStandin(scopes=("write:repository",)), [("status.credential", _OK)]),
+        ("gitea", ForgeStandin(scopes=("write:issue",)), [("status.credential", _PROBLEM)]),
+        ("azure", ForgeStandin(), [("status.credential", _OK)]),
     ],
 )
 async def test_rights_are_told_without_a_status_being_written(
@@ -146,7 +157,7 @@ async def test_a_credential_that_is_refused_is_a_matter_of_rights(
         (found,) = await _findings(kind, url, "env:OTHER")
     assert (found.name, found.level) == ("status.credential", _PROBLEM)
     assert found.kind is FindingKind.RIGHTS
-    assert "401" in found.what
+    assert _REFUSALS.get(kind, "401") in found.what
     assert "wrong" not in str(found)
 
 
@@ -161,6 +172,15 @@ async def test_a_forge_beyond_a_closed_network_is_told_with_the_remedy(kind: str
     assert "reports wait" in found.why
     assert "NAT" in found.remedy
     assert "report --again" in found.remedy
+
+
+async def test_a_credential_that_cannot_be_tried_is_not_said_to_be_taken() -> None:
+    """Azure DevOps is asked about an organization; one that is not there answers with a page."""
+    async with _open(ForgeStandin()) as url:
+        (untried,) = await _findings("azure", url, repository=("*",))
+        (page,) = await _findings("azure", f"{url}/elsewhere")
+    assert (untried.level, page.level) == (Level.NOTE, _PROBLEM)
+    assert "not tried" in untried.what
 
 
 async def test_what_says_nothing_of_the_credential_is_no_fault_of_it() -> None:

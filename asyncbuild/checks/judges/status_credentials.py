@@ -38,6 +38,15 @@ def judge_credential(
     if facts.installations is not None:
         yield from _judge_app(host, facts)
         return
+    if not facts.is_tried:
+        yield Finding(
+            Level.NOTE,
+            "status.credential",
+            f"the credential for commit statuses of {host.host} was not tried",
+            "a question to Azure DevOps names an organization, and the host's entry names none",
+            'write repository = ["ORGANIZATION/*"] into the entry',
+        )
+        return
     yield from _judge_end(host, facts, now)
     if facts.scopes is None:
         yield Finding(

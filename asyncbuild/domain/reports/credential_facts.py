@@ -23,9 +23,11 @@ class CredentialFacts:
         expires_at: When it ends; None if it does not, or the forge does not tell.
         permission: Of a GitHub App, its permission for commit statuses: `write`, `read` or empty.
         installations: Of a GitHub App, the first hundred; None for other credentials.
+        is_tried: Whether the forge was asked at all.
     """
 
     scopes: tuple[str, ...] | None = None
     expires_at: datetime | None = None
     permission: str = ""
     installations: Sequence[AppInstallation] | None = None
+    is_tried: bool = True

@@ -1,7 +1,7 @@
 """Commit statuses of Azure DevOps Services and Azure DevOps Server.
 
-REST API 7.1, "Statuses - Create": a status has a context of a name and a genre, and the newest of
-one context counts.
+REST API 6.0, "Statuses - Create": a status has a context of a name and a genre, and the newest of
+one context counts. Version 6.0 is that of Azure DevOps Server 2020; later ones take it, too.
 """
 
 import base64
@@ -16,7 +16,7 @@ from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.statuses.poster_protocol import StatusPlace
 from asyncbuild.forges.statuses.status_http import post_json
 
-_VERSION: Final = "7.1"
+API_VERSION: Final = "6.0"
 _STATES: Final = {
     StatusState.PENDING: "pending",
     StatusState.SUCCESS: "succeeded",
@@ -43,7 +43,7 @@ class AzureDevOpsStatuses:
 
     async def post(self, place: StatusPlace, status: CommitStatus) -> None:
         """Post a status, as `StatusPoster.post`."""
-        path = f"{_repository_path(place.repository)}/commits/{place.commit}/statuses"
+        repository = _repository_path(place.repository)
         genre, _, name = status.context.rpartition("/")
         body: dict[str, object] = {
             "state": _STATES[status.state],
@@ -54,11 +54,21 @@ class AzureDevOpsStatuses:
             body["targetUrl"] = status.target_url
         await post_json(
             self._session,
-            f"{self._api_url}/{path}?api-version={_VERSION}",
+            f"{self._api_url}/{statuses_path(repository, place.commit)}",
             body,
             headers={"Authorization": basic_authorization(self._token())},
             doing=place.doing,
         )
+
+
+def statuses_path(repository: str, commit: str) -> str:
+    """Return the path of a commit's statuses, with the version of the API.
+
+    Args:
+        repository: Path of the repository.
+        commit: Id of the commit.
+    """
+    return f"{repository}/commits/{commit}/statuses?api-version={API_VERSION}"
 
 
 def basic_authorization(token: str) -> str:

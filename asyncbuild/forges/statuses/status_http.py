@@ -64,7 +64,7 @@ async def post_json(
             headers={**headers, "Content-Type": "application/json", "Accept": "application/json"},
             allow_redirects=False,
         ) as answer:
-            if answer.ok and answer.status < 300:  # noqa: PLR2004 - a redirect is not a success
+            if _is_success(answer.status):
                 return
             text = await answer.content.read(_BODY_MOST)
             raise refusal(doing, answer.status, message_of(text), answer.headers)
@@ -99,7 +99,7 @@ async def get_json(
             allow_redirects=False,
         ) as answer:
             text = await answer.content.read(_DOCUMENT_MOST)
-            if not answer.ok or answer.status >= 300:  # noqa: PLR2004 - a redirect is not a success
+            if not _is_success(answer.status):
                 raise refusal(doing, answer.status, message_of(text), answer.headers)
             told = {name.lower(): value for name, value in answer.headers.items()}
     with reading(doing, raises=Retry, peer=PEER):
@@ -126,6 +126,13 @@ def reaching(doing: str) -> Iterator[None]:
         raise Retry(f"{doing}: the answer cannot be read", peer=PEER) from None
 
 
+def _is_success(status: int) -> bool:
+    """Return whether an answer has what was asked for: not a redirect, and not a page to log in."""
+    return 200 <= status < 300 and status != _LOGIN  # noqa: PLR2004 - Successful
+
+
+# Azure DevOps answers a token that has ended, or is wrong, with its page to log in.
+_LOGIN: Final = 203
 _WAY: Final = "if it lasts, check api_url of [hosts.commit_status], and the network's way to it"
 _RIGHTS: Final = "give the credential of [hosts.commit_status] the right to write commit statuses"
 
@@ -147,7 +154,7 @@ def refusal(doing: str, status: int, message: str, headers: Mapping[str, str]) -
     limited = status == 403 and after is not None  # noqa: PLR2004 - Forbidden
     if status == 429 or limited or (status == 503 and after is not None):  # noqa: PLR2004
         return Busy(reason, after_seconds=after, peer=PEER, code=code)
-    if status in {401, 403}:
+    if status in {_LOGIN, 401, 403}:
         return Denied(reason, remedy=_RIGHTS, peer=PEER, code=code)
     if status >= 500:  # noqa: PLR2004 - Server Error
         return Outage(reason, after_seconds=after, peer=PEER, code=code)

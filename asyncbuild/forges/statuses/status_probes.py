@@ -8,21 +8,24 @@ from urllib.parse import quote
 import aiohttp
 
 from asyncbuild.config.hosts import CommitStatusSettings, HostSettings
-from asyncbuild.domain.errors import ConfigError, Denied, Retry, reading
+from asyncbuild.domain.errors import ConfigError, Denied, Reject, Retry, reading
 from asyncbuild.domain.reports.credential_facts import AppInstallation, CredentialFacts
 from asyncbuild.domain.repository import ForgeKind
 from asyncbuild.domain.times import read_time
-from asyncbuild.forges.statuses.azure_devops_status import basic_authorization
+from asyncbuild.forges.statuses.azure_devops_status import basic_authorization, statuses_path
 from asyncbuild.forges.statuses.bitbucket_status import authorization
 from asyncbuild.forges.statuses.status_http import PEER, ForgeReply, get_json
 from asyncbuild.forges.statuses.status_posters import api_url_of
 
 _FORBIDDEN: Final = "403"
+_NOT_FOUND: Final = "404"
+_NO_REPOSITORY: Final = "00000000-0000-0000-0000-000000000000"
+_NO_COMMIT: Final = "0" * 40
 _WILD: Final = re.compile(r"[*?\[!]")
 _GITHUB: Final = {"Accept": "application/vnd.github+json"}
 
 
-async def ask_about(
+async def ask_about(  # noqa: PLR0911 - one for each forge
     session: aiohttp.ClientSession,
     host: HostSettings,
     wanted: CommitStatusSettings,
@@ -57,10 +60,9 @@ async def ask_about(
             headers = {"Authorization": f"Bearer {secret}"}
             await get_json(session, f"{url}/repos?limit=1", headers=headers, doing=doing)
         case ForgeKind.GITEA | ForgeKind.FORGEJO:
-            headers = {"Authorization": f"token {secret}"}
-            await get_json(session, f"{url}/user/repos?limit=1", headers=headers, doing=doing)
+            return await _ask_gitea(session, url, secret, doing)
         case ForgeKind.AZURE_DEVOPS:
-            await _try_azure_devops(session, host, secret, doing)
+            return await _ask_azure_devops(session, host, secret, doing)
     return CredentialFacts()
 
 
@@ -85,19 +87,44 @@ async def _ask_bitbucket(
         return CredentialFacts()  # it is valid, and may not read its own account
 
 
-async def _try_azure_devops(
-    session: aiohttp.ClientSession, host: HostSettings, secret: str, doing: str
-) -> None:
-    """Ask for the repositories of an organization that the entry names; for none by a glob.
+async def _ask_gitea(
+    session: aiohttp.ClientSession, url: str, token: str, doing: str
+) -> CredentialFacts:
+    """Ask what needs a token, then what needs its scope for repositories.
 
-    REST API 7.1, "Repositories - List". A token that ends is answered by the page of a login.
+    Gitea's source, routers/api/v1/api.go: `/user/repos` wants the scopes for users and for
+    repositories, and `/repos/search` the latter alone, or no token at all.
+    """
+    headers = {"Authorization": f"token {token}"}
+    try:
+        await get_json(session, f"{url}/user/repos?limit=1", headers=headers, doing=doing)
+    except Denied as error:
+        if error.code != _FORBIDDEN:
+            raise
+        await get_json(session, f"{url}/repos/search?limit=1", headers=headers, doing=doing)
+    return CredentialFacts()
+
+
+async def _ask_azure_devops(
+    session: aiohttp.ClientSession, host: HostSettings, secret: str, doing: str
+) -> CredentialFacts:
+    """Ask for statuses in an organization that the entry names; if it names none, ask nothing.
+
+    REST API, "Statuses - List", needs the scope "Code (status)" and no more, but for a repository
+    and a commit: there are none with these ids, which is told to those alone who may ask.
     """
     organization = host.repository[0].partition("/")[0]
     if _WILD.search(organization):
-        return
-    url = f"{api_url_of(host)}/{quote(organization)}/_apis/git/repositories?api-version=7.1"
+        return CredentialFacts(is_tried=False)
+    repository = f"{quote(organization)}/_apis/git/repositories/{_NO_REPOSITORY}"
+    url = f"{api_url_of(host)}/{statuses_path(repository, _NO_COMMIT)}"
     headers = {"Authorization": basic_authorization(secret)}
-    await get_json(session, url, headers=headers, doing=doing)
+    try:
+        await get_json(session, url, headers=headers, doing=doing)
+    except Reject as error:
+        if error.code != _NOT_FOUND or error.reason.endswith(_NOT_FOUND):  # or a page, not JSON
+            raise
+    return CredentialFacts()
 
 
 def _by_header(reply: ForgeReply) -> CredentialFacts:

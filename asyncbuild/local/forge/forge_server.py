@@ -17,6 +17,8 @@ from asyncbuild.local.forge.forge_standin import CommitContext, ForgeAnswer, For
 from asyncbuild.local.servers.served import open_site
 
 _NO_APP: Final = ForgeAnswer(401, {"message": "A JSON web token could not be decoded"})
+_REPOSITORY_SCOPES: Final = frozenset({"read:repository", "write:repository"})
+_LOGIN: Final = 203
 Checks = Callable[[str], bool]
 """Check of an App's JWT: whether it is one of a known App."""
 
@@ -56,12 +58,16 @@ async def open_forge(
             ),
             web.post("/gitea/repos/{owner}/{name}/statuses/{commit}", server.gitea),
             web.get("/gitea/user/repos", server.gitea_repositories),
+            web.get("/gitea/repos/search", server.gitea_search),
             web.post(
                 "/azure/{organization}/{project}/_apis/git/repositories/{name}/commits/{commit}"
                 "/statuses",
                 server.azure,
             ),
-            web.get("/azure/{organization}/_apis/git/repositories", server.azure_repositories),
+            web.get(
+                "/azure/{organization}/_apis/git/repositories/{name}/commits/{commit}/statuses",
+                server.azure_statuses,
+            ),
         ]
     )
     async with open_site(app, port=port) as standin.endpoint_url:
@@ -98,18 +104,37 @@ class _Server:
 
     async def gitea_repositories(self, request: web.Request) -> web.Response:
         """Answer the list of repositories of a token of Gitea."""
+        scopes = self._standin.scopes or ("read:user", "write:repository")
+        if _credential(request) in self._standin.tokens and "read:user" not in scopes:
+            return self._respond(_no_scope("read:user"))
         return self._tell(request, {})
+
+    async def gitea_search(self, _: web.Request) -> web.Response:
+        """Answer a search for repositories of Gitea, which needs no token."""
+        if _REPOSITORY_SCOPES.isdisjoint(self._standin.scopes or _REPOSITORY_SCOPES):
+            return self._respond(_no_scope("read:repository"))
+        return web.json_response({"data": [], "ok": True})
 
     async def azure(self, request: web.Request) -> web.Response:
         """Answer a status of Azure DevOps."""
-        if request.query.get("api-version") != "7.1":
+        refused = self._refuse_azure(request)
+        return refused or await self._post(request, "context", self._standin.post_azure)
+
+    async def azure_statuses(self, request: web.Request) -> web.Response:
+        """Answer a question for statuses of Azure DevOps: there is no such repository."""
+        told = {"message": "TF401019: The Git repository with name or identifier does not exist"}
+        return self._refuse_azure(request) or self._respond(ForgeAnswer(404, told))
+
+    def _refuse_azure(self, request: web.Request) -> web.Response | None:
+        if not self._standin.ordered and _credential(request) not in self._standin.tokens:
+            self._standin.refused[_LOGIN] += 1
+            return web.Response(
+                status=_LOGIN, text="<html>Sign In</html>", content_type="text/html"
+            )
+        if request.query.get("api-version") != "6.0":
             told = {"message": "No api-version was supplied for the request."}
             return self._respond(ForgeAnswer(400, told))
-        return await self._post(request, "context", self._standin.post_azure)
-
-    async def azure_repositories(self, request: web.Request) -> web.Response:
-        """Answer the list of repositories of an organization of Azure DevOps."""
-        return self._tell(request, {"value": [], "count": 0})
+        return None
 
     async def installation(self, request: web.Request) -> web.Response:
         """Answer which installation of the App has a repository."""
@@ -234,6 +259,11 @@ def _named(names: Mapping[str, str]) -> str:
     if "organization" in names:
         return f"{names['organization']}/{names['project']}/{names['name']}"
     return names.get("project") or f"{names['owner']}/{names['name']}"
+
+
+def _no_scope(scope: str) -> ForgeAnswer:
+    told = f"token does not have at least one of required scope(s): [{scope}]"
+    return ForgeAnswer(403, {"message": told})
 
 
 def _permissions(statuses: str) -> dict[str, str]:

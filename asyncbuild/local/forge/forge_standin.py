@@ -3,7 +3,7 @@
 Its rules, each with its source (GH = GitHub REST API, GL = GitLab REST API, BC = Bitbucket Cloud
 REST API, DC = Bitbucket Data Center REST API):
 
-- A wrong credential is 401 (all). A repository that is not known is 404 (all).
+- A wrong credential is 401 (all but Azure DevOps). A repository that is not known is 404 (all).
 - GH, "Create a commit status": 201; four states; 422 for a commit that is not known, a description
   of more than 140 characters, and from the 1,001st status of one commit and context on.
 - GH, "Apps": an installation is found by repository with the App's JWT (RS256, at most ten minutes
@@ -17,8 +17,10 @@ REST API, DC = Bitbucket Data Center REST API):
   app"; GL, "Personal access tokens API", own token; BC names scopes in the same header as GH.
 - DC, "Store a build status": 204; key, state and url (at most 450 characters) are required, else
   400. The right to read the repository suffices.
-- Gitea and Forgejo, "repoCreateStatus": 201; five states; 404 for a commit that is not known.
-- Azure DevOps, "Statuses - Create": 201; a context with a name is required, else 400.
+- Gitea and Forgejo, "repoCreateStatus": 201; five states; 404 for a commit that is not known. What
+  is below `/user` wants the scope `read:user`, too (routers/api/v1/api.go).
+- Azure DevOps, "Statuses - Create": 201; a context with a name is required, else 400. A wrong
+  credential is 203 with a page to log in.
 """
 
 from collections import Counter, deque
