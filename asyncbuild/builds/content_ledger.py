@@ -36,7 +36,7 @@ class HistoryStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownHistory:
     """History as it was read, and the ETag of its record; empty without one."""
 
     history: ContentHistory = NO_HISTORY
@@ -44,7 +44,7 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _HistoryPlace:
     """Record of a history, and what it says of itself for people."""
 
     key: str
@@ -67,7 +67,7 @@ class ContentLedger:
         self._keys = LedgerKeys(prefix)
         self._clock = clock
         # As they were read for a decision: the write after it needs no read of its own.
-        self._known: Recent[str, _Known] = Recent(_KNOWN_MOST)
+        self._known: Recent[str, _KnownHistory] = Recent(_KNOWN_MOST)
 
     async def find(
         self, repository: Repository, names: Collection[str]
@@ -104,7 +104,7 @@ class ContentLedger:
             return
         commit, now = outcome.commit or push.commit, self._clock()
         seen = SeenContent(compared.digest, commit, push.id, push.time)
-        place = _Place(
+        place = _HistoryPlace(
             self._keys.passed(push.repository, compared.history), push.repository, push.ref, of
         )
         await self._change(
@@ -131,15 +131,15 @@ class ContentLedger:
         seen = SeenContent(compared.digest, started.commit, started.event_id, ended_at)
         key = self._keys.passed(started.repository, compared.history)
         await self._change(
-            _Place(key, started.repository, started.ref, started.of),
+            _HistoryPlace(key, started.repository, started.ref, started.of),
             lambda history: history.end(seen, started.of, is_passed=result.status.is_passed),
         )
 
     async def _change(
         self,
-        place: _Place,
+        place: _HistoryPlace,
         change: Callable[[ContentHistory], ContentHistory],
-        known: _Known | None = None,
+        known: _KnownHistory | None = None,
     ) -> None:
         for _ in range(_TRIES):
             known = known or await self._read(place.key)
@@ -152,11 +152,11 @@ class ContentLedger:
             known = None
         raise Retry(f"record {place.key}: other tasks wrote it {_TRIES} times meanwhile")
 
-    async def _read(self, key: str) -> _Known:
+    async def _read(self, key: str) -> _KnownHistory:
         stored = await self._records.read_stored(key)
         if stored is None:
-            return _Known()
+            return _KnownHistory()
         try:
-            return _Known(read_history(key, stored.body), stored.etag)
+            return _KnownHistory(read_history(key, stored.body), stored.etag)
         except Reject:
-            return _Known(etag=stored.etag)
+            return _KnownHistory(etag=stored.etag)

@@ -48,7 +48,7 @@ class ServiceMark:
         if since is not None and renewed is not None and now - renewed < _RENEWED:
             return
         if since is None:
-            # Without records this is no upgrade: no older task can be there.
+            # A ledger without records is a new one, without older tasks.
             upgraded = await self._records.list_folders(self._keys.pushes)
             since = now if upgraded else datetime.fromtimestamp(0, UTC)
         body = dump_record({"since": since, "renewed": now})

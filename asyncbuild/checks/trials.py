@@ -3,7 +3,7 @@
 `checks/judges/rights.py` judges what the answers mean.
 """
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,18 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
     )
     # Seeds are deleted, too, which is not tried: a bucket with versions would keep a marker of it.
     seeds = (settings.storage.seed_prefix,) if settings.git.seeds else ()
-    for prefix in dict.fromkeys((archives, records, *seeds)):
+    yield from _object_calls(s3, bucket, dict.fromkeys((archives, records, *seeds)))
+    yield (
+        "s3:AbortMultipartUpload",
+        f"{bucket}/{archives}*",
+        s3.abort_multipart_upload(Bucket=bucket, Key=archives + _KEY, UploadId=_UPLOAD),
+        _NO_UPLOAD,
+        "an upload that ends early leaves no parts behind",
+    )
+
+
+def _object_calls(s3: "S3Client", bucket: str, prefixes: Iterable[str]) -> Iterator[_Call]:
+    for prefix in prefixes:
         # A part needs the same right as an object (S3 user guide, "Multipart upload API and
         # permissions"), and a part of an upload that does not exist is stored nowhere.
         yield (
@@ -149,13 +160,6 @@ def _bucket_calls(s3: "S3Client", settings: Settings) -> Iterator[_Call]:
             _NO_KEY,
             "archives are copied from, and records and seeds read",
         )
-    yield (
-        "s3:AbortMultipartUpload",
-        f"{bucket}/{archives}*",
-        s3.abort_multipart_upload(Bucket=bucket, Key=archives + _KEY, UploadId=_UPLOAD),
-        _NO_UPLOAD,
-        "an upload that ends early leaves no parts behind",
-    )
 
 
 def _project_calls(codebuild: "CodeBuildClient", settings: Settings) -> Iterator[_Call]:

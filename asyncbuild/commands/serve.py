@@ -17,6 +17,7 @@ from contextlib import (
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -51,7 +52,7 @@ from asyncbuild.reports.open_reports import OpenedReports, open_reports
 from asyncbuild.reports.outcomes.open_outcomes import open_outcomes
 from asyncbuild.reports.report_sender import ReportSender
 from asyncbuild.reports.reported_starts import ReportedStarts
-from asyncbuild.results.open_results import OpenedResults, open_results
+from asyncbuild.results.open_results import EndFollowers, OpenedResults, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.superseding.cancel_worker import CancelWorker
 from asyncbuild.results.superseding.open_cancelling import OpenedCancelling, open_cancelling
@@ -63,6 +64,9 @@ from asyncbuild.runtime.signals import ending_signals
 from asyncbuild.status.server import Sources, open_status
 from asyncbuild.storage.s3 import Store
 from asyncbuild.zip.engine import open_engine
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
 
 
 @asynccontextmanager
@@ -98,33 +102,32 @@ async def open_consumer(
         engine = await enter(open_engine(settings.archive))
         if repositories is None:
             repositories = await enter(open_repositories(settings, aws))
-        store = Store(s3, settings.storage)
+        store, prefix = Store(s3, settings.storage), settings.storage.ledger_prefix
         services = Services(
             mirrors=repositories.mirrors,
             engine=engine,
             budget=MemoryBudget(settings.archive.memory_budget_bytes),
             store=store,
             starters=Starters(CodeBuild(codebuild, settings.builds), CodePipeline(codepipeline)),
-            ledger=Ledger(store, prefix=settings.storage.ledger_prefix),
+            ledger=Ledger(store, prefix=prefix),
             hosts=repositories.hosts.reader,
-            contents=ContentLedger(store, prefix=settings.storage.ledger_prefix),
+            contents=ContentLedger(store, prefix=prefix),
             results=_starts(store, settings, reports),
             skips=reports,
             supersedes=supersedes,
         )
-        pipeline = Pipeline(services, settings)
-        queue = Queue(
-            polls=pollers,
-            control=control,
-            url=settings.queue.url,
-            dead_letter_url=settings.queue.dead_letter_url,
-        )
+        queue = _queue(settings, pollers, control)
         await _check(queue, settings)
         with suppress(StageError):  # the next start writes it
-            await ServiceMark(store, prefix=settings.storage.ledger_prefix).write(datetime.now(UTC))
-        protection = await enter(open_protection(_agent_uri(settings)))
-        hold = protection.hold
+            await ServiceMark(store, prefix=prefix).write(datetime.now(UTC))
+        hold = (await enter(open_protection(_agent_uri(settings)))).hold
+        pipeline = Pipeline(services, settings)
         yield Consumer(queue=queue, pipeline=pipeline, settings=settings, hold=hold)
+
+
+def _queue(settings: Settings, polls: "SQSClient", control: "SQSClient") -> Queue:
+    urls = settings.queue
+    return Queue(polls=polls, control=control, url=urls.url, dead_letter_url=urls.dead_letter_url)
 
 
 async def run(
@@ -154,6 +157,17 @@ async def run(
         await _run(settings, drain=drain, stop=stop, signals=signals)
 
 
+def _tell_start(settings: Settings, *, drain: bool) -> None:
+    emit(
+        ServiceStarted(
+            queue=settings.queue.url,
+            bucket=settings.storage.bucket,
+            consumers=settings.consumers,
+            drain=drain,
+        )
+    )
+
+
 async def _run(
     settings: Settings,
     *,
@@ -175,7 +189,9 @@ async def _run(
                 settings, aws, _sender(reports), repositories, _worker(cancelling)
             ) as consumer,
             open_outcomes(settings, aws) as outcomes,
-            open_results(settings, aws, _sender(reports), outcomes, cancelling) as results,
+            open_results(
+                settings, aws, EndFollowers(_sender(reports), outcomes, cancelling)
+            ) as results,
             open_reconcile(settings, aws, repositories.mirrors) as rounds,
             _open_status(settings, aws, consumer, results),
         ):
@@ -186,14 +202,7 @@ async def _run(
             cancels = () if cancelling is None else (cancelling.worker,)
             if stop is not None:
                 tasks.start_soon(stop_when, stop, switch)
-            emit(
-                ServiceStarted(
-                    queue=settings.queue.url,
-                    bucket=settings.storage.bucket,
-                    consumers=settings.consumers,
-                    drain=drain,
-                )
-            )
+            _tell_start(settings, drain=drain)
             with rare_collections():
                 await consume_all(first, consumer, (*cancels, *others), drain=drain)
                 for each in seeds if drain else ():

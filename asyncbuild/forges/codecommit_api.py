@@ -36,7 +36,7 @@ class CodeCommitApi:
         """Return the id of a repository, which is the message group of its events.
 
         Raises:
-            Reject: There is no such repository.
+            Reject: The repository does not exist.
             Denied: The role may not ask.
             StageError: CodeCommit cannot be asked.
         """

@@ -17,7 +17,7 @@ def parse_message(body: str | bytes) -> tuple[Push | Nothing | Reject, ...]:
         Events: one of EventBridge, or one for each reference of a trigger.
 
     Raises:
-        Reject: The body is no such message; the reason names the field and its value.
+        Reject: The body is another message; the reason names the field and its value.
     """
     document = _unwrap(read_object(body, "message body"))
     if is_trigger(document):

@@ -58,8 +58,8 @@ class Staleness:
     async def _look_back_request(self, work: Work, push: Push) -> tuple[KnownHead | None, str]:
         """Return the same for a request, which is built whatever was built before it, or a push.
 
-        One that stands for a push asks for nothing if the newest build of the ref is of its commit:
-        the push's own event came first.
+        A request in place of a push asks for nothing if the newest build of the ref is of its
+        commit: the push's own event came first.
         """
         if not push.joins_order:
             return None, ""

@@ -60,7 +60,7 @@ class ListsRefs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryLook:
-    """What a look at a repository has found.
+    """Findings of a look at a repository.
 
     Attributes:
         repository: The repository.

@@ -17,6 +17,7 @@ from asyncbuild.results.recorder import ReportsEnds, ResultRecorder
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.result_queue import ResultQueue
 from asyncbuild.results.result_worker import ResultWorker
+from asyncbuild.results.superseding.cancel_worker import CancelWorker
 from asyncbuild.results.superseding.open_cancelling import OpenedCancelling
 from asyncbuild.results.superseding.superseded_ends import SupersededEnds
 from asyncbuild.results.sweeper import Sweeper
@@ -37,13 +38,34 @@ class OpenedResults:
     ledger: ResultLedger
 
 
+@dataclass(frozen=True, slots=True)
+class EndFollowers:
+    """Takers of ends that were recorded.
+
+    Attributes:
+        reports: Reports the ends; None for no reports.
+        outcomes: Sends outcome events; None for none.
+        cancelling: Stops superseded builds; None if no rule wants that.
+    """
+
+    reports: ReportsEnds | None = None
+    outcomes: OutcomeSender | None = None
+    cancelling: OpenedCancelling | None = None
+
+    @property
+    def cancels(self) -> CancelWorker | None:
+        """Worker that stops superseded builds; None if no rule wants that."""
+        return None if self.cancelling is None else self.cancelling.worker
+
+
+_NO_FOLLOWERS: Final = EndFollowers()
+
+
 @asynccontextmanager
 async def open_results(
     settings: Settings,
     aws: Aws,
-    reports: ReportsEnds | None = None,
-    outcomes: OutcomeSender | None = None,
-    cancelling: OpenedCancelling | None = None,
+    followers: EndFollowers = _NO_FOLLOWERS,
     *,
     clock: Clock = utc_now,
 ) -> AsyncIterator[OpenedResults | None]:
@@ -54,9 +76,7 @@ async def open_results(
     Args:
         settings: Settings of the service.
         aws: Session of the service.
-        reports: Reports the ends; None for no reports.
-        outcomes: Sends outcome events; None for none.
-        cancelling: Stops superseded builds; None if no rule wants that.
+        followers: Takers of ends.
         clock: Clock, by which messages and builds are old.
 
     Raises:
@@ -73,17 +93,16 @@ async def open_results(
         s3 = await enter(aws.open_s3(pool=2 * _AT_ONCE * count))
         codebuild = await enter(aws.open_codebuild(pool=4))
         codepipeline = await enter(aws.open_codepipeline(pool=_AT_ONCE * count))
-        store = Store(s3, settings.storage)
-        ledger = ResultLedger(store, prefix=settings.storage.ledger_prefix)
+        store, prefix = Store(s3, settings.storage), settings.storage.ledger_prefix
+        ledger = ResultLedger(store, prefix=prefix)
         questions = BuildQuestions(codebuild, codepipeline, clock=clock)
         finder = ResultFinder(ledger, questions)
-        contents = ContentLedger(store, prefix=settings.storage.ledger_prefix, clock=clock)
         recorder = ResultRecorder(
             ledger,
-            contents=contents,
-            reports=reports,
-            outcomes=outcomes,
-            superseded=_superseded_ends(store, settings, cancelling),
+            contents=ContentLedger(store, prefix=prefix, clock=clock),
+            reports=followers.reports,
+            outcomes=followers.outcomes,
+            superseded=_superseded_ends(store, settings, followers.cancelling),
             clock=clock,
         )
         sweeper = Sweeper(
@@ -91,8 +110,8 @@ async def open_results(
             questions=questions,
             finder=finder,
             recorder=recorder,
-            outcomes=outcomes,
-            superseded=None if cancelling is None else cancelling.worker,
+            outcomes=followers.outcomes,
+            superseded=followers.cancels,
             clock=clock,
         )
         consumers = ResultConsumers(

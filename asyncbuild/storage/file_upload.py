@@ -1,7 +1,7 @@
 """Upload of an open file as an object: read while it is sent, at a limited rate, never held whole.
 
-A file of one part is one request. A larger one is sent in parts, one after the other: such an
-upload is no push's, and leaves the network to those.
+A file of one part is one request. A larger one is sent in parts, one after the other: uploads in
+the background leave the network to pushes.
 """
 
 import base64

@@ -39,7 +39,7 @@ from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.local.servers.codebuild_server import open_codebuild_standin
 from asyncbuild.local.servers.codebuild_state import CodeBuildStandin
-from asyncbuild.results.open_results import open_results
+from asyncbuild.results.open_results import EndFollowers, open_results
 from asyncbuild.results.result_consumers import ResultConsumers
 from asyncbuild.results.superseding.open_cancelling import open_cancelling
 from asyncbuild.runtime.clock import utc_now
@@ -179,7 +179,10 @@ class ResultSite:
         async with (
             open_cancelling(settings, aws) as cancelling,
             open_results(
-                settings, aws, cancelling=cancelling, clock=lambda: utc_now() + ahead
+                settings,
+                aws,
+                EndFollowers(cancelling=cancelling),
+                clock=lambda: utc_now() + ahead,
             ) as opened,
         ):
             assert opened is not None

@@ -25,7 +25,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BuildSubject:
-    """What is to be built.
+    """Subject of a build: a ref, and a commit or its tip.
 
     Attributes:
         ref: Full name of the ref.

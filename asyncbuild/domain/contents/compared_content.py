@@ -9,7 +9,7 @@ _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class ChangesSince(StrEnum):
-    """What the tree of a push is compared with, for the `changes` of a rule."""
+    """Base that the tree of a push is compared with, for the `changes` of a rule."""
 
     PUSH = "push"  # the commit that the ref was at before
     STARTED = "started"  # the newest push of the ref for which the project was started

@@ -1,8 +1,8 @@
 """History of a rule's content on one ref: the newest start, the newest pass, and what still runs.
 
 Content is what the rule's `changes` match in a tree, known by its digest. A pass counts for the
-very content that passed, so an older pass that is told late cannot hide a newer failure. Where
-something is not known, there is no start or pass to compare with, and the push is built.
+very content that passed, so an older pass that is told late cannot hide a newer failure. A push
+without a known start or pass to compare with is built.
 """
 
 from dataclasses import dataclass, replace

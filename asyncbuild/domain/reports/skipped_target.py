@@ -33,7 +33,7 @@ class SkippedTarget:
 
     @property
     def text(self) -> str:
-        """What was left out, and why, for people."""
+        """Target that was left out, and the reason, for people."""
         return f"{self.project or self.pipeline}: {self.why.text} (rule {self.rule})"
 
 

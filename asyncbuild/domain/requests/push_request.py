@@ -144,7 +144,7 @@ def _check_kind(document: Mapping[str, Any]) -> None:
     kind, version = document.get(OWN_KEY), document.get("version")
     if kind != KIND:
         raise Reject(
-            f"asyncbuild is {show(kind)}, which is no message for the queue of pushes",
+            f"asyncbuild is {show(kind)}, which does not belong into the queue of pushes",
             remedy=f'"{KIND}" asks for a build; messages of other kinds have queues of their own',
         )
     if version != VERSION or isinstance(version, bool):

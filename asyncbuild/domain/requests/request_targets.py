@@ -14,7 +14,7 @@ def requested_targets(
     """Return what a push asks for of the targets that its rules name.
 
     Args:
-        push: The push; one that is no request asks for all of them, as they are.
+        push: The push; a request may ask for some of them, or change them.
         routed: Targets by the rules.
         variables: Globs of the names that a request may set (`builds.request_variables`).
 

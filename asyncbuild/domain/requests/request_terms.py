@@ -16,7 +16,7 @@ class RequestTerms:
         projects: Projects and pipelines that are started, of those that the rules name; empty: all.
         variables: Variables of the build beside those of the rules, which they override.
         again: Whether the commit is built although it was built before.
-        as_push: Whether the request stands for a push that no event told: then it may be stale,
+        as_push: Whether the request replaces a push whose event never came: then it may be stale,
             covers older pushes of its ref, and becomes the ref's head.
         since: Time at which the ref was last seen elsewhere, of a push that was found by comparing
             refs; None for other requests.

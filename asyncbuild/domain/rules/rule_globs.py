@@ -72,5 +72,5 @@ def are_disjoint(globs: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def has_wildcard(glob: str) -> bool:
-    """Return whether a glob has a character that does not stand for itself."""
+    """Return whether a glob has a wildcard: then it may match several names."""
     return bool(_WILD.search(glob))

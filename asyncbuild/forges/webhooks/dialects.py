@@ -33,7 +33,7 @@ _BY_SHAPE: Final = (
 # Forges whose payloads have the shape of another one's.
 _SHAPES: Final = {ForgeKind.GITEA: ForgeKind.GITHUB, ForgeKind.FORGEJO: ForgeKind.GITHUB}
 # Fields of GitHub, Gitea and Bitbucket Cloud, whose payloads do not name their event: who acted,
-# and, also in events of nobody's, what was done.
+# and what was done, which alone is in events without a sender.
 _ACTORS: Final = ("sender", "actor")
 _ACTION: Final = "action"
 

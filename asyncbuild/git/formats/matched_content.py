@@ -24,7 +24,7 @@ class LiteralPath(NamedTuple):
 
 
 class LiteralPathspecs(NamedTuple):
-    """Pathspecs whose characters all stand for themselves. Without `included` all is matched."""
+    """Pathspecs without wildcards. Without `included` all is matched."""
 
     included: tuple[LiteralPath, ...]
     excluded: tuple[LiteralPath, ...]

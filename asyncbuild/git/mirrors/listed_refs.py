@@ -68,7 +68,7 @@ async def stream_refs(git: Git, remote: Remote, make: Callable[[], Taker], *, ta
     Args:
         git: Runs git.
         remote: The remote.
-        make: Makes what takes the output; called again if the list begins anew. Its `feed` runs in
+        make: Makes what takes the output; called again if the list begins again. Its `feed` runs in
             a thread.
         tags: Whether tags are listed, too.
 

@@ -18,7 +18,7 @@ _RENEWED_AFTER: Final = timedelta(days=7)
 
 
 class RefFate(StrEnum):
-    """What is done about a ref that differs from the snapshot."""
+    """Treatment of a ref that differs from the snapshot."""
 
     DELETED = "deleted"  # it leaves the snapshot
     UNWANTED = "unwanted"  # no rule asks for anything: the snapshot follows

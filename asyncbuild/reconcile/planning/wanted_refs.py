@@ -1,4 +1,4 @@
-"""What the rules want of repositories and refs that no event names. Pure."""
+"""Answers of the rules about repositories and refs that no event names. Pure."""
 
 import re
 from collections.abc import Sequence

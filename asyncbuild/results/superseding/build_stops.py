@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _REASON_MOST: Final = 200  # characters (API reference, StopPipelineExecution, reason)
 _STOPS_ALREADY: Final = "DuplicatedStopRequestException"
-# It has ended, or is in no stage that could be stopped; or there is no such pipeline any more.
+# It has ended, or is between stages; or the pipeline was deleted.
 _WILL_NOT_STOP: Final = frozenset(
     {"PipelineExecutionNotStoppableException", "PipelineNotFoundException"}
 )

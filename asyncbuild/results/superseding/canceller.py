@@ -2,8 +2,8 @@
 
 What is to be done follows from the entries of the group alone, so any task can do it, at any time
 and more than once: the one that has started the newer build, the one that records an end, or a
-round. The intention is written into the entry first, then the build is stopped; so a build that is
-found stopped later is known to be superseded, whoever looks.
+round. The intention is written into the entry first, then the build is stopped; so every task knows
+of a build that it finds stopped later that it was superseded.
 """
 
 from collections.abc import Callable

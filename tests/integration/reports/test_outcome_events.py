@@ -26,7 +26,7 @@ from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.local.servers.build_script import Script
 from asyncbuild.local.servers.children import LocalServer
 from asyncbuild.reports.outcomes.open_outcomes import open_outcomes
-from asyncbuild.results.open_results import open_results
+from asyncbuild.results.open_results import EndFollowers, open_results
 from asyncbuild.runtime.clock import utc_now
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class OutcomeSite:
             await self.site.send(body)
         async with (
             open_outcomes(settings, Aws(settings)) as sender,
-            open_results(settings, Aws(settings), outcomes=sender) as opened,
+            open_results(settings, Aws(settings), EndFollowers(outcomes=sender)) as opened,
         ):
             assert opened is not None
             opened.consumers.drain()
