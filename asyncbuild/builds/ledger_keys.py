@@ -244,26 +244,28 @@ class LedgerKeys:
         """Prefix of the keys of all builds that a newer push may stop."""
         return f"{self.prefix}running/"
 
-    def running_group(self, repository: Repository, ref: str, of: StartedId) -> str:
-        """Return the prefix of the keys of builds of one ref in one project, or pipeline.
+    def running_group(self, repository: Repository, ref: str, of: StartedId, *, rule: str) -> str:
+        """Return the prefix of the keys of builds of one ref and rule in one project, or pipeline.
 
         Args:
             repository: The repository.
             ref: Full name of the ref.
             of: A build of the project.
+            rule: Name of the rule: another one may let the project build something else.
         """
-        digest = hashlib.sha256(f"{ref}\n{of.kind}\n{of.name}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{ref}\n{of.kind}\n{of.name}\n{rule}".encode()).hexdigest()
         return f"{self.all_running}{repository.path}/{digest}/"
 
-    def running(self, repository: Repository, ref: str, of: StartedId) -> str:
+    def running(self, repository: Repository, ref: str, of: StartedId, *, rule: str) -> str:
         """Return the key that exists until a build that a newer push may stop has ended.
 
         Args:
             repository: The repository.
             ref: Full name of the ref.
             of: The build.
+            rule: Name of the rule that asked for it.
         """
-        return f"{self.running_group(repository, ref, of)}{of.number}.json"
+        return f"{self.running_group(repository, ref, of, rule=rule)}{of.number}.json"
 
     @property
     def pushes(self) -> str:

@@ -282,7 +282,8 @@ class CancelWorld(ResultWorld):
         """Return the entry of a running build."""
         assert course.started is not None
         started = course.started
-        key = self.keys.running(started.repository, started.ref, started.of)
+        of, rule = started.of, started.rule
+        key = self.keys.running(started.repository, started.ref, of, rule=rule)
         found = self.kept.get(key)
         return None if found is None else read_running(key, found[0], keys=self.keys)
 

@@ -72,15 +72,18 @@ class ResultSite:
     cancels: bool = False  # whether newer pushes stop the builds of older ones
 
     async def start_build(
-        self, project: str = "web", *, script: Script = AT_ONCE, indexed: bool = True
+        self,
+        project: str = "web",
+        *,
+        script: Script = AT_ONCE,
+        indexed: bool = True,
+        rule: str = "all",
     ) -> StartedBuild:
         """Start a build as the service does; without the index as an older version does."""
         self.builds.script = script
         answer = await self.codebuild.start_build(projectName=project)
         build = answer["build"]
-        target = Target(
-            Action.BUILD, "web.zip", project, rule="all", cancel_superseded=self.cancels
-        )
+        target = Target(Action.BUILD, "web.zip", project, rule=rule, cancel_superseded=self.cancels)
         made = Build(build["id"], build["arn"], build["buildNumber"])
         return await self._index(Outcome(Verdict.BUILT, "", target, build=made), indexed=indexed)
 

@@ -87,8 +87,9 @@ class RunningLedger:
         return groups
 
     def group_of(self, started: StartedBuild) -> str:
-        """Return the prefix of the entries of the same ref and project."""
-        return self._keys.running_group(started.repository, started.ref, started.of)
+        """Return the prefix of the entries of the same ref, project and rule."""
+        of, rule = started.of, started.rule
+        return self._keys.running_group(started.repository, started.ref, of, rule=rule)
 
     async def find_head(self, build: RunningBuild) -> Head | None:
         """Return the head of a build's ref; None if there is none, or if it cannot be read.
@@ -142,7 +143,8 @@ class RunningLedger:
         return True
 
     def _key(self, started: StartedBuild) -> str:
-        return self._keys.running(started.repository, started.ref, started.of)
+        of, rule = started.of, started.rule
+        return self._keys.running(started.repository, started.ref, of, rule=rule)
 
     async def _read(self, key: str) -> KnownRunning | None:
         stored = await self._records.read_stored(key)

@@ -30,6 +30,7 @@ def running_of(started: StartedBuild, push: Push, head: Head) -> RunningBuild:
         event_id=started.event_id,
         repository=started.repository,
         ref=started.ref,
+        rule=started.rule,
         commit=started.commit,
         position=head.position,
         is_ordered=push.timed and head.follows_by_time,
@@ -47,6 +48,7 @@ def running_record(build: RunningBuild) -> bytes:
         "event_id": build.event_id,
         "repository": build.repository.segments._asdict(),
         "ref": build.ref,
+        "rule": build.rule,
         "commit": build.commit,
         "position": build.position,
         "ordered": build.is_ordered,
@@ -81,6 +83,7 @@ def read_running(key: str, body: bytes, *, keys: LedgerKeys) -> RunningBuild:
             event_id=_text(told, "event_id"),
             repository=decode_repository(**segments),
             ref=_text(told, "ref"),
+            rule=_text(told, "rule"),
             commit=_text(told, "commit"),
             position=int(told["position"]),
             is_ordered=told["ordered"] is True,
@@ -88,7 +91,7 @@ def read_running(key: str, body: bytes, *, keys: LedgerKeys) -> RunningBuild:
             is_told=told.get("told") is True,
             is_refused=told.get("refused") is True,
         )
-        if keys.running(build.repository, build.ref, build.of) != key:
+        if keys.running(build.repository, build.ref, build.of, rule=build.rule) != key:
             raise ValueError
         return build
 

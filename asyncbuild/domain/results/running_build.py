@@ -1,8 +1,9 @@
-"""Builds of one ref in one project that run side by side: which of them a newer push stops.
+"""Builds of one ref and rule in one project that run side by side: which a newer push stops.
 
-Such builds are a *group*. Only pushes that became the head of their ref are in it, in the order of
-heads: an old push that comes late, is forced or is built by hand is not, so it stops nothing, and
-nothing stops it.
+Such builds are a *group*. Another rule may start the project with other files and variables, so its
+builds take the place of none of them. Only pushes that became the head of their ref are in it, in
+the order of heads: an old push that comes late, is forced or is built by hand is not, so it stops
+nothing, and nothing stops it.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ class RunningBuild:
         event_id: Id of its push.
         repository: Repository of the push.
         ref: Full name of the ref.
+        rule: Name of the rule that asked for it.
         commit: The commit that is built.
         position: Place of its push in the order of heads of the ref.
         is_ordered: Whether the push is known to be newer than those before it: by its time, or
@@ -46,6 +48,7 @@ class RunningBuild:
     event_id: str
     repository: Repository
     ref: str
+    rule: str
     commit: str
     position: int
     is_ordered: bool
@@ -77,7 +80,7 @@ def find_superseded(group: Sequence[RunningBuild], *, head: str) -> list[Running
     """Return the builds of a group that are to be stopped, and are not marked so yet.
 
     Args:
-        group: The builds of one ref in one project.
+        group: The builds of one ref and rule in one project.
         head: Id of the newest push of the ref that was built, whose builds are never stopped.
     """
     newer = find_superseder(group)

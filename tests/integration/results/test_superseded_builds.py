@@ -60,6 +60,18 @@ async def test_a_round_stops_what_a_dead_task_has_left(site: ResultSite) -> None
     assert await running(site).find(newer) is not None
 
 
+async def test_another_rule_of_the_project_stops_nothing(site: ResultSite) -> None:
+    """Its build has other files or variables: what was stopped would never be built."""
+    older = await site.start_build(script=RUNNING, rule="api")
+    between = await site.start_build(script=RUNNING, rule="web")
+    newer = await site.start_build(script=RUNNING, rule="web")
+    async with site.open_consumers():
+        await site.send(sweep_message())
+        await wait_until(lambda: status_of(site, between) == "STOPPED")
+        await site.wait_empty()
+    assert [status_of(site, each) for each in (older, newer)] == ["IN_PROGRESS"] * 2
+
+
 async def test_a_build_that_a_person_has_stopped_is_not_superseded(site: ResultSite) -> None:
     """Nor does it become so when a newer one is started before its end is recorded."""
     older = await site.start_build(script=RUNNING)
