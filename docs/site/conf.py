@@ -32,6 +32,8 @@ myst_fence_as_directive: list[str] = []
 html_theme = "furo"
 html_title = f"asyncbuild {__version__}"
 html_extra_path = ["extra"]  # files that raw HTML of the pages names, at their own paths
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_theme_options: dict[str, object] = {"top_of_page_buttons": []}  # no page is edited there
 

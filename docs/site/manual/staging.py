@@ -58,7 +58,10 @@ def stage(root: Path, source: Path, *, files_url: str = "") -> None:
             # Raw HTML is not read by Sphinx: its pictures go to where it looks for them, too.
             _copy(root, _resolved(root, name, target), source)
             _copy(root, _resolved(root, name, target), source / "extra")
-    shutil.copyfile(root / "docs" / "site" / "conf.py", source / "conf.py")
+    own = root / "docs" / "site"
+    shutil.copyfile(own / "conf.py", source / "conf.py")
+    (source / "_static").mkdir()
+    shutil.copyfile(own / "site.css", source / "_static" / "site.css")
 
 
 class _Page(NamedTuple):

@@ -1,9 +1,10 @@
 """Commands, settings and parameters that the documents name exist.
 
 What runs is the real parser of the command line, the real validation of a configuration file and
-the real templates; nothing is executed, since most of it needs an account.
+the real templates. Most commands need an account; those of the first build that need none are run.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from manual.setting_schema import settings_with_defaults
 from support.documented import CommandLine, iter_blocks, iter_command_lines, spellings
+from support.interface import run_all
 
 from asyncbuild.commands.cli import cli
 from asyncbuild.config import load
@@ -121,3 +123,19 @@ def test_documented_parameters_of_stacks_exist() -> None:
     }
     assert len(named) > 15
     assert named - known == set()
+
+
+def test_what_needs_no_account_of_the_first_build_runs(tmp_path: Path) -> None:
+    """The rules of the page build the push that the page asks about, and the stack is printed."""
+    page = _ROOT / "docs" / "first-build.md"
+    rules = next(iter_blocks(page.read_text("utf-8"), "toml"))
+    (tmp_path / "config.toml").write_text(rules, "utf-8")
+    lines = [line.text for line in iter_command_lines(page, _ROOT) if line.is_whole]
+    (check,) = [line for line in lines if line.startswith("asyncbuild check --push")]
+    (stack,) = [line for line in lines if line.startswith("asyncbuild template")]
+    words = check.replace("config.toml", str(tmp_path / "config.toml")).split()[1:]
+    checked, printed = run_all([words, next(spellings(stack))])
+    assert checked.code == 0
+    assert b"Build of project web, by rule" in checked.output
+    assert printed.code == 0
+    assert "Resources" in json.loads(printed.output)
