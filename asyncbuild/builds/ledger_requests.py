@@ -26,6 +26,7 @@ from asyncbuild.domain.model import TIP, Push
 from asyncbuild.domain.repository import Repository
 from asyncbuild.runtime.tasks import for_each
 
+_LISTED_MOST: Final = 1_000  # heads, of one answer of S3
 _HEADS_MOST: Final = 20  # looked at for a group: older versions recorded none
 RECORDS_MOST: Final = 2_000  # looked at for a commit
 _AT_ONCE: Final = 16
@@ -77,6 +78,9 @@ class RequestRecords(Heads):
     async def find_group(self, repository: Repository) -> str:
         """Return the message group in which pushes of a repository come; empty if none is known.
 
+        It is that of the head written last: a repository that was deleted and made again under its
+        name has another group, and the heads of its former branches stay for a while.
+
         Raises:
             StageError: The store refused.
         """
@@ -86,17 +90,18 @@ class RequestRecords(Heads):
         return ""
 
     async def _iter_heads(self, repository: Repository) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield some heads of a repository that can be read."""
-        listed = self._requests.iter_records(self._keys.heads_of(repository))
-        count = 0
-        async for each in listed:
+        """Yield some heads of a repository that can be read, the one written last first."""
+        listed: list[Any] = []
+        async for each in self._requests.iter_records(self._keys.heads_of(repository)):
+            listed.append(each)
+            if len(listed) == _LISTED_MOST:
+                break
+        listed.sort(key=lambda each: each.last_modified, reverse=True)
+        for each in listed[:_HEADS_MOST]:
             body = await self._requests.get_record(each.key)
             with suppress(Reject):
                 if body is not None and "ref" in (head := read_record(each.key, body)):
                     yield head
-            count += 1
-            if count == _HEADS_MOST:
-                return
 
     async def find_fixed(self, push: Push) -> Push:
         """Return a request with the commit that its tip was found to be; as it is without one.

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Final
 
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Busy, Unreachable
@@ -9,6 +10,10 @@ from asyncbuild.domain.model import Push
 from asyncbuild.domain.replication_lag import is_young, may_appear
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.pushes.work import Work
+
+# Mostly a request beside the order names what has long been there, or never will be; its wait
+# holds up the pushes of the repository.
+_REQUEST_SECONDS: Final = 15.0
 
 
 class MissingCommits:
@@ -45,13 +50,16 @@ class MissingCommits:
             return error.reason
         raise Busy(
             f"{error.reason}; the git server may show it later, so it is asked again until the "
-            f"push is {self._lag_seconds:g} s old"
+            f"push is {self._seconds(push):g} s old"
         ) from error
 
     def _is_young(self, work: Work, push: Push) -> bool:
-        return is_young(
-            push, sent=work.message.sent, now=datetime.now(UTC), seconds=self._lag_seconds
-        )
+        seconds = self._seconds(push)
+        return is_young(push, sent=work.message.sent, now=datetime.now(UTC), seconds=seconds)
+
+    def _seconds(self, push: Push) -> float:
+        """Return how long the commit of a push is waited for."""
+        return self._lag_seconds if push.joins_order else min(self._lag_seconds, _REQUEST_SECONDS)
 
     async def _may_appear(self, work: Work, push: Push, tip: str) -> bool:
         if not may_appear(push, tip=tip, later=work.later):

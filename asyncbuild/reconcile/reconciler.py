@@ -164,7 +164,7 @@ class Reconciler:
         group, groupless = snapshot.group, False
         found = [each for each in plans if each.fate is RefFate.FOUND]
         if found and self._sender is not None:
-            group = group or await self._groups.find(repository)
+            group = await self._groups.find(repository, before=group)
             if group:
                 await self._send(self._sender, repository, found, listing.time, group)
             else:

@@ -25,13 +25,18 @@ class RepositoryGroups:
         self._ledger = ledger
         self._codecommit = codecommit
 
-    async def find(self, repository: Repository) -> str:
+    async def find(self, repository: Repository, *, before: str = "") -> str:
         """Return the group; empty if it is not known.
+
+        Args:
+            repository: The repository.
+            before: Group that was found earlier; empty without one. That of a newer push counts
+                more: the repository may have been deleted, and made again under its name.
 
         Raises:
             StageError: The ledger or CodeCommit refused, or cannot be reached.
         """
-        group = await self._ledger.find_group(repository)
+        group = await self._ledger.find_group(repository) or before
         if group or repository.is_foreign:
             return group
         return await self._codecommit.find_id(repository)

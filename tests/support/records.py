@@ -19,13 +19,15 @@ class Key:
     """An entry of a listing."""
 
     key: str
+    last_modified: int
 
 
 @dataclass
 class Records:
-    """Records in memory."""
+    """Records in memory; their times are the numbers of writes."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
     away: bool = False
 
     async def put_record(self, key: str, body: bytes) -> bool:
@@ -51,6 +53,7 @@ class Records:
         if (etag_of(found) if found is not None else "") != etag:
             return None
         self.kept[key] = body
+        self.times[key] = max(self.times.values(), default=0) + 1
         return etag_of(body)
 
     async def delete_record(self, key: str) -> None:
@@ -63,7 +66,7 @@ class Records:
         """List."""
         for key in sorted(self.kept):
             if key.startswith(prefix) and key > after:
-                yield Key(key)
+                yield Key(key, self.times.get(key, 0))
 
     async def list_folders(self, prefix: str) -> list[str]:
         """Return no folders; tests that use this class need none."""

@@ -37,6 +37,7 @@ from asyncbuild.domain.errors import ConfigError, NoPermission, Reject
 from asyncbuild.domain.model import TIP
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests.push_request import PushRequest, dump_request, read_request
+from asyncbuild.domain.requests.request_fields import check_variable
 from asyncbuild.domain.requests.request_terms import RequestTerms
 from asyncbuild.forges.codecommit_api import CodeCommitApi
 from asyncbuild.storage.s3 import Store
@@ -186,6 +187,8 @@ async def _request(
     desk: BuildDesk, wish: BuildWish, repository: Repository, subject: BuildSubject
 ) -> PushRequest:
     """Return the request, checked as the service will check it."""
+    for name, value in wish.variables.items():
+        check_variable(name, value)  # before JSON replaces what is no text
     terms = replace(wish.terms, requested_by=await find_caller(desk.aws, desk.settings))
     plain = subject.commit == TIP and terms.is_plain
     request = PushRequest(

@@ -134,8 +134,10 @@ def read_variables(document: Document) -> Mapping[str, str]:
     """Return the variables, sorted by name."""
     given = document.get("variables", {})
     if not isinstance(given, dict) or len(given) > VARIABLES_MOST:
+        # Values are never shown: some are secrets (I10).
+        many = f"has {len(given)} entries" if isinstance(given, dict) else "is no object"
         raise Reject(
-            f"variables is {show(given)}",
+            f"variables {many}",
             remedy=f"give an object of at most {VARIABLES_MOST} names and texts",
         )
     for name, value in given.items():
@@ -163,7 +165,7 @@ def check_variable(name: str, value: object) -> None:
         raise Reject(f"variables has {show(name)}", remedy=fault)
     if not isinstance(value, str) or _UNSAFE.search(value):
         raise Reject(
-            f"variables.{name} is {show(value)}",
+            f"variables.{name} is not text that a build can have",
             remedy="give text; of control characters it may have tabs and line ends alone",
         )
 

@@ -52,10 +52,24 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.fixture
 def place(stack: Stack) -> Place:
     """Return a place with a repository of its own, whose pushes build `web`, with results."""
+    stack.standin.script = QUICK
+    return place_with_results(stack)
+
+
+@pytest.fixture(scope="module")
+async def built_place(stack: Stack) -> Place:
+    """Return a place with one push that was built, for all tests that send nothing."""
+    made = place_with_results(stack)
+    (a,) = made.source.commits(1)
+    await pushed(made, a)
+    return made
+
+
+def place_with_results(stack: Stack) -> Place:
+    """Return a new place, whose builds tell how they end."""
     made = make_place(stack)
     made.settings = made.settings.model_copy(update={"results": stack.settings.results})
     made.configure(status={"listen": "off"})
-    stack.standin.script = QUICK
     return made
 
 
@@ -132,6 +146,12 @@ async def test_wait_shows_the_way_and_ends_with_its_result(
     assert told.splitlines()[-1].endswith("  passed")
     variables = journal.read(place.stack.journal)[-1].variables
     assert variables["PUSHER"].startswith("arn:aws:")
+
+
+async def test_a_variable_that_is_no_text_is_refused_and_not_changed(built_place: Place) -> None:
+    """The bytes of a command line need not be UTF-8; JSON would replace those that are not."""
+    with pytest.raises(Reject, match=r"variables\.A is not text"):
+        await build(built_place, "main", variables={"A": "\udcff"}, wait=False)
 
 
 async def test_what_failed_is_exit_code_1(place: Place) -> None:
@@ -316,16 +336,14 @@ async def test_a_commit_of_an_unknown_push_needs_its_ref(place: Place) -> None:
     ],
 )
 async def test_words_that_mean_nothing_are_refused(
-    place: Place, repository: str | None, what: str | None, reason: str, remedy: str
+    built_place: Place, repository: str | None, what: str | None, reason: str, remedy: str
 ) -> None:
     """Before anything is sent."""
-    (a,) = place.source.commits(1)
-    await pushed(place, a)
     with pytest.raises(Reject) as caught:
-        await build(place, what, repository=repository or place.name)
+        await build(built_place, what, repository=repository or built_place.name)
     assert reason in caught.value.reason
     assert remedy in caught.value.remedy
-    assert await place.stack.count_waiting() == 0
+    assert await built_place.stack.count_waiting() == 0
 
 
 async def test_names_of_repositories_and_branches_are_completed_or_listed(place: Place) -> None:

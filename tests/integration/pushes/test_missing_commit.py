@@ -13,6 +13,7 @@ from support.records import Records
 from asyncbuild.builds.ledger import Ledger
 from asyncbuild.domain.errors import Busy, Unreachable
 from asyncbuild.domain.model import Change, Message, Nothing, Push
+from asyncbuild.domain.requests.request_terms import RequestTerms
 from asyncbuild.git.mirrors.cache import MirrorCache
 from asyncbuild.pushes.missing_commit import MissingCommits
 from asyncbuild.pushes.work import Work
@@ -83,6 +84,21 @@ async def test_a_new_branch_that_is_not_shown_yet_is_retried(site: Site) -> None
         assert "does not exist" in await desk.ask(_work(commit, ref="refs/heads/f", age=180))
         site.source.git("update-ref", "refs/heads/f", commit)
         assert not await desk.ask(work)
+
+
+async def test_a_request_for_a_commit_waits_for_a_moment_only(site: Site) -> None:
+    """A mistyped id does not hold up the pushes of the repository for minutes."""
+    site.source.commit({"a": b"1"})
+    work = _work("0" * 40, age=20)
+    assert work.push
+    beside = replace(work.push, terms=RequestTerms("build"))
+    async with _open_desk(site) as desk:
+        assert "not in the history" in await desk.ask(replace(work, event=beside))
+        young = replace(work.message, sent=datetime.now(UTC))
+        with pytest.raises(Busy, match="until the push is 15 s old"):
+            await desk.ask(replace(work, event=beside, message=young))
+        with pytest.raises(Busy, match="until the push is 180 s old"):
+            await desk.ask(work)
 
 
 @pytest.mark.parametrize("depth", [0, 1])

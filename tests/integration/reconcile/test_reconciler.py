@@ -181,6 +181,22 @@ async def test_without_a_group_nothing_is_sent_and_nothing_forgotten(
     assert (group, request.commit) == ("of-a-head", second)
 
 
+async def test_a_repository_made_again_under_its_name_has_a_new_group(
+    site: ReconcileSite, name: str
+) -> None:
+    """The group of the snapshot is that of the repository before it."""
+    source = site.source(name)
+    (first,) = source.commits(1)
+    await _set_snapshot_group(site, name, "before")
+    await _with_head(site, name, first, group="new")
+    (second,) = source.commits(1)
+    await site.round(name)
+    assert [(group, each.commit) for group, each in await site.take_found()] == [("new", second)]
+    snapshot = await site.snapshot(name)
+    assert snapshot is not None
+    assert snapshot.group == "new"
+
+
 async def test_a_dry_run_says_what_is_missing_and_changes_nothing(
     site: ReconcileSite, name: str
 ) -> None:

@@ -184,6 +184,15 @@ async def test_group_is_read_both_ways() -> None:
     assert await ledger.find_group(other) == ""
 
 
+async def test_group_is_that_of_the_newest_head() -> None:
+    """A repository that was made again under its name has another group than before."""
+    ledger = Ledger(Records(), prefix="ledger/")
+    for number, (name, group) in enumerate((("z", "1"), ("a", "old"), ("m", "new"))):
+        push = replace(make_push(number), ref=f"refs/heads/{name}")
+        await ledger.set_head(push, group=group)
+    assert await ledger.find_group(make_push().repository) == "new"
+
+
 async def test_tip_of_a_request_is_fixed_once() -> None:
     """Later tries, of any process, build the commit that the first one saw."""
     records = Records()

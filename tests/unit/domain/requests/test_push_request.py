@@ -172,12 +172,13 @@ FAULTS: Final = [
     ({"again": "yes"}, "again is 'yes'", "true or false"),
     ({"projects": "web"}, "projects is 'web'", "list"),
     ({"projects": ["a b"]}, "projects has 'a b'", "projects or of pipelines"),
-    ({"variables": ["A=b"]}, "variables is ['A=b']", "object"),
+    ({"variables": ["A=b"]}, "variables is no object", "object"),
     ({"variables": {"COMMIT_ID": "x"}}, "variables has 'COMMIT_ID'", "choose another"),
     ({"variables": {"codebuild_x": "x"}}, "variables has 'codebuild_x'", "choose another"),
     ({"variables": {"A B": "x"}}, "variables has 'A B'", "letters, digits"),
-    ({"variables": {"A": 1}}, "variables.A is 1", "give text"),
-    ({"variables": {"A": "\x00"}}, "variables.A is '\\x00'", "give text"),
+    ({"variables": {"A": 1}}, "variables.A is not text", "give text"),
+    ({"variables": {"A": "\x00"}}, "variables.A is not text", "give text"),
+    ({"variables": {f"A{n}": "x" for n in range(51)}}, "variables has 51 entries", "most 50"),
     ({"variables": {"A": "x" * 5_000}}, "more than 5000 characters", "bucket"),
     ({"as_push": True, "again": True}, "as_push is true together with", "leave as_push out"),
     ({"as_push": True, "projects": ["web"]}, "as_push is true together with", "leave as_push"),
@@ -309,3 +310,20 @@ def test_repository_is_that_of_the_ledger() -> None:
     request = read_request(MESSAGE | {"repository": segments})
     assert request.repository == decode_repository(**segments)
     assert request.repository.owner == "group/sub"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        ["TOKEN=tell-none"],
+        {"TOKEN": ["tell-none"]},
+        {"TOKEN": "tell-none\x00"},
+        {"TOKEN": "tell-none" * 1_000},
+        {f"TOKEN_{number}": "tell-none" for number in range(51)},
+    ],
+)
+def test_a_refusal_shows_no_value_of_a_variable(variables: object) -> None:
+    """The reason goes into the log, the ledger and the page, and some values are secrets (I10)."""
+    with pytest.raises(Reject) as caught:
+        read_request(MESSAGE | {"variables": variables})
+    assert "tell-none" not in f"{caught.value} {caught.value.remedy}"
