@@ -155,7 +155,8 @@ class Reconciler:
         begun, tags = self._clock(), self._wanted.tags(repository)
         make = partial(RefReader, tags=tags)
         reader = await self._mirrors.stream_refs(repository, make, tags=tags)
-        return RefListing(begun, tags, await to_thread.run_sync(reader.end))
+        refs = await to_thread.run_sync(reader.end)
+        return RefListing(begun, tags, refs, await to_thread.run_sync(reader.end_peeled))
 
     async def _compare(
         self, repository: Repository, snapshot: RefSnapshot, listing: RefListing, etag: str

@@ -79,9 +79,10 @@ async def stream_refs(git: Git, remote: Remote, make: Callable[[], Taker], *, ta
 
 
 async def _list(git: Git, make: Callable[[], Taker], tags: bool, remote: Remote) -> Taker:  # noqa: FBT001 - bound above
-    kinds = ["--heads", "--tags"] if tags else ["--heads"]
+    # Without --refs an annotated tag has a second line, with the commit that it points at.
+    kinds = ["--heads", "--tags"] if tags else ["--refs", "--heads"]
     command = Command(
-        ["ls-remote", "--refs", *kinds, "--end-of-options", remote.url],
+        ["ls-remote", *kinds, "--end-of-options", remote.url],
         f"list the refs of {remote.name}",
         environment=await remote.environment(),
         work=ProcessKind.FETCH,

@@ -14,6 +14,7 @@ from asyncbuild.domain.refs import REF_BYTES_MOST, is_ref_name
 BYTES_MOST: Final = 64 * 1024 * 1024
 _HEADS: Final = b"refs/heads/"
 _TAGS: Final = b"refs/tags/"
+_PEELED: Final = b"^{}"  # behind the name of an annotated tag: the object that it points at
 _ID: Final = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -21,7 +22,7 @@ class RefReader:
     """Reader of the output of `git ls-remote`, in pieces of any size.
 
     Refs that are neither branches nor wanted tags are left out, and names that git or an event
-    could not have; so is the line that a tag peels to.
+    could not have. The lines that annotated tags peel to are kept apart.
 
     Args:
         tags: Whether tags are wanted.
@@ -34,6 +35,7 @@ class RefReader:
         self._read = 0
         self._rest = b""
         self._lines: list[bytes] = []
+        self._peeled: list[bytes] = []
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece of output.
@@ -56,7 +58,16 @@ class RefReader:
         lines.sort(key=_name_of)
         return b"".join(lines)
 
+    def end_peeled(self) -> bytes:
+        """Return the annotated tags at the objects that they point at, sorted by name."""
+        lines, self._peeled = self._peeled, []
+        lines.sort(key=_name_of)
+        return b"".join(lines)
+
     def _keep(self, line: bytes) -> bytes:
+        if line.endswith(_PEELED) and (kept := self._keep(line.removesuffix(_PEELED))):
+            self._peeled.append(kept)
+            return b""
         id_, _, name = line.partition(b"\t")
         if not name.startswith(self._below) or not _ID.fullmatch(id_):
             return b""

@@ -9,7 +9,12 @@ from typing import Final
 
 from asyncbuild.domain.movements import Movement, find_settled
 from asyncbuild.domain.repository import Repository
-from asyncbuild.reconcile.planning.ref_lines import differences, replaced, without_tags
+from asyncbuild.reconcile.planning.ref_lines import (
+    differences,
+    iter_refs,
+    replaced,
+    without_tags,
+)
 from asyncbuild.reconcile.planning.ref_snapshot import RefSnapshot, WaitingRef
 
 _TAGS: Final = "refs/tags/"
@@ -36,11 +41,13 @@ class RefListing:
         time: When the listing began.
         tags: Whether tags are among them.
         refs: Lines of `planning/ref_lines.py`.
+        peeled: Such lines of annotated tags, with the objects that they point at.
     """
 
     time: datetime
     tags: bool
     refs: bytes
+    peeled: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class RefDifference:
         commit: Commit now; empty if it was deleted.
         first_seen: When it was first seen there.
         since: When it was last seen as in the snapshot.
+        peeled: Commit that an annotated tag points at: events of some forges name that.
     """
 
     ref: str
@@ -60,6 +68,11 @@ class RefDifference:
     commit: str
     first_seen: datetime
     since: datetime
+    peeled: str = ""
+
+    def is_at(self, commit: str) -> bool:
+        """Return whether an event of this ref may name this commit."""
+        return commit in {self.commit, self.peeled} - {""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +90,12 @@ class LedgerFacts:
     def knows(self, difference: RefDifference) -> bool:
         """Return whether a record says what became of the ref at this commit."""
         commit, time = self.heads.get(difference.ref, ("", difference.since))
-        if commit == difference.commit and time >= difference.since:
+        if difference.is_at(commit) and time >= difference.since:
             return True
-        recorded = (self.movements or {}).get(difference.ref, ())
+        recorded = [
+            replace(each, commit=difference.commit) if difference.is_at(each.commit) else each
+            for each in (self.movements or {}).get(difference.ref, ())
+        ]
         return find_settled(difference.commit, recorded) is not None
 
     def newest_id(self, ref: str) -> str:
@@ -126,7 +142,16 @@ def find_differences(snapshot: RefSnapshot, listing: RefListing) -> list[RefDiff
         # task's clock may be ahead of this one's: a push is not found before it was made.
         since = min(known.since if known else snapshot.time, first_seen)
         found.append(RefDifference(ref, old, commit, first_seen, since))
-    return found
+    return _with_peeled(found, listing.peeled)
+
+
+def _with_peeled(found: list[RefDifference], peeled: bytes) -> list[RefDifference]:
+    """Return differences with what their annotated tags point at."""
+    tags = {each.ref for each in found if each.ref.startswith(_TAGS)}
+    if not tags:
+        return found
+    named = {name: id_ for name, id_ in iter_refs(peeled) if name in tags}
+    return [replace(each, peeled=named.get(each.ref, "")) for each in found]
 
 
 def plan_refs(

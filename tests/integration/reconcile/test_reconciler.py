@@ -14,8 +14,10 @@ from support.reconcile_site import (
     repository_of,
 )
 
+from asyncbuild.builds.ledger import Ledger
 from asyncbuild.builds.ledger_records import Head, head_record
 from asyncbuild.domain.errors import StageError
+from asyncbuild.domain.model import Action, Change, Outcome, Push, Target, Verdict
 from asyncbuild.reconcile.planning.ref_lines import iter_refs
 from asyncbuild.reconcile.planning.ref_plan import RefFate
 
@@ -143,6 +145,27 @@ async def test_tags_are_listed_only_if_a_rule_wants_them(site: ReconcileSite, na
     assert (request.ref, request.commit) == ("refs/tags/v3", source.git("rev-parse", "v3"))
 
 
+async def test_an_annotated_tag_is_known_by_its_object_or_its_commit(
+    site: ReconcileSite, name: str
+) -> None:
+    """Events of Bitbucket Cloud name the commit; the server shows the tag's own object."""
+    source = site.source(name)
+    (first,) = source.commits(1)
+    await _with_group(site, name, first)
+    site.configure(rules=[{"ref": ["refs/tags/*"], "action": "build"}])
+    await site.round(name)
+    source.git("tag", "--annotate", "--message=1", "v1")
+    source.git("tag", "--annotate", "--message=2", "v2")
+    for tag, commit in (("v1", first), ("v2", source.git("rev-parse", "v2"))):
+        await _with_record(site, name, f"refs/tags/{tag}", commit)
+    await site.round(name)
+    assert await site.take_found() == []
+    source.git("tag", "--annotate", "--message=3", "v3")
+    await _with_record(site, name, "refs/tags/v3", "b" * 40)
+    await site.round(name)
+    assert [each.ref for _, each in await site.take_found()] == ["refs/tags/v3"]
+
+
 async def test_a_changed_rule_makes_no_old_tip_a_push(site: ReconcileSite, name: str) -> None:
     """Refs that no rule wants are followed, so that they are old when one wants them."""
     source = site.source(name)
@@ -230,6 +253,15 @@ async def _with_group(site: ReconcileSite, name: str, commit: str) -> str:
     """Let the ledger know the message group, as after a first push."""
     await _with_head(site, name, commit, group=f"group-of-{name}")
     return f"group-of-{name}"
+
+
+async def _with_record(site: ReconcileSite, name: str, ref: str, commit: str) -> None:
+    """Write the record of a push that was built, without the head of its ref."""
+    ledger = Ledger(site.store, prefix=site.settings.storage.ledger_prefix)
+    event_id = f"event-{ref.rpartition('/')[2]}"
+    push = Push(event_id, repository_of(name), ref, commit, Change.CREATED, site.now)
+    target = Target(Action.BUILD, project="web")
+    await ledger.record(push, Outcome(Verdict.BUILT, "built", target))
 
 
 async def _with_head(site: ReconcileSite, name: str, commit: str, *, group: str) -> None:

@@ -87,6 +87,10 @@ def test_other_refs_and_bad_names_are_left_out() -> None:
     assert dict(iter_refs(read(output))) == {"refs/heads/main": IDS[0], "refs/tags/v1": IDS[1]}
     assert dict(iter_refs(read(output, tags=False))) == {"refs/heads/main": IDS[0]}
     assert without_tags(read(output)) == read(output, tags=False)
+    for tags, peeled in ((True, {"refs/tags/v1": IDS[0]}), (False, {})):
+        reader = RefReader(tags=tags)
+        reader.feed(output)
+        assert dict(iter_refs(reader.end_peeled())) == peeled
 
 
 def test_a_list_beyond_the_limit_is_refused() -> None:
