@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from asyncbuild.aws.accounts import AccountCredentials
 from asyncbuild.aws.classify import errors_of
@@ -15,7 +15,6 @@ from asyncbuild.domain.repository import CodeCommitNamespace, Repository
 
 # One account's policy, or one repository that is gone, must not end the service.
 _errors_of = partial(errors_of, peer="codecommit", instead={NoPermission: Denied})
-_GONE: Final = "RepositoryDoesNotExistException"
 
 
 class CodeCommitApi:
@@ -45,13 +44,8 @@ class CodeCommitApi:
             raise Reject(f"{repository.path} is not a repository of CodeCommit")
         doing = f"ask CodeCommit for the id of {repository.path}"
         async with self._open(there.account, there.region, doing) as client:
-            try:
-                with _errors_of(doing):
-                    answer = await client.get_repository(repositoryName=repository.name)
-            except Retry as error:
-                if error.code == _GONE:
-                    raise Reject(error.reason, peer="codecommit", code=error.code) from error
-                raise
+            with _errors_of(doing):
+                answer = await client.get_repository(repositoryName=repository.name)
         with reading("the answer to GetRepository", raises=Retry, peer="codecommit"):
             return str(answer["repositoryMetadata"]["repositoryId"])
 

@@ -141,9 +141,8 @@ def _error(code: str, status: int = 400, operation: str = "SendMessage") -> boto
 
 def test_the_sources_call_some_services() -> None:
     """At least these services are found; otherwise the tests below would compare nothing."""
-    assert _services() == {"codebuild", "codepipeline", "events", "s3", "secretsmanager", "sqs"} | {
-        "sts"
-    }
+    builds = {"codebuild", "codecommit", "codepipeline"}
+    assert _services() == builds | {"events", "s3", "secretsmanager", "sqs", "sts"}
     assert {"ReceiveMessage", "SendMessage", "DeleteMessage"} <= _operations("sqs")
     assert {"UploadPartCopy", "HeadObject", "CopyObject"} <= _operations("s3")
     assert {"StartBuild", "BatchGetBuilds"} <= _operations("codebuild")
@@ -253,6 +252,7 @@ def test_a_class_that_the_name_does_not_suggest_has_a_reason() -> None:
         ("KMS.ThrottlingException", 400, Busy),
         ("KMS.AccessDeniedException", 400, NoPermission),
         ("KMS.DisabledException", 400, ConfigError),
+        ("EncryptionKeyDisabledException", 400, Retry),
         ("ExpiredToken", 400, BadCredentials),
         ("ExpiredTokenException", 403, BadCredentials),
         ("UnrecognizedClientException", 400, BadCredentials),
