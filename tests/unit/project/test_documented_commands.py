@@ -125,6 +125,23 @@ def test_documented_parameters_of_stacks_exist() -> None:
     assert named - known == set()
 
 
+def test_documented_targets_of_make_exist() -> None:
+    """`make X` of a block or between backticks is a target, and so is each of several."""
+    makefile = (_ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    pattern = re.compile(
+        r"(?:^ *|`)make ((?:[a-z-]+(?: (?=[a-z]))?)+)(?=[`\n]| [ A-Z#])", re.MULTILINE
+    )
+    named = {
+        (page.name, name)
+        for page in _PAGES
+        for found in pattern.findall(page.read_text("utf-8"))
+        for name in found.split()
+    }
+    assert len({name for _, name in named}) > 15
+    assert {each for each in named if each[1] not in targets} == set()
+
+
 def test_what_needs_no_account_of_the_first_build_runs(tmp_path: Path) -> None:
     """The rules of the page build the push that the page asks about, and the stack is printed."""
     page = _ROOT / "docs" / "first-build.md"
