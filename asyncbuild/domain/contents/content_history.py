@@ -81,11 +81,16 @@ class ContentHistory:
         """Return the newest start or pass if its content is this one; None if it has to be built.
 
         While another content runs that was started after the pass, the pass may soon be another.
+        While the same content runs that was started after the pass had ended, it may soon fail, or
+        has failed and that is not known. Builds of it that ran side by side are not waited for:
+        on a busy branch there is always one.
         """
         newest = self.newest(since)
         if newest is None or newest.digest != digest:
             return None
-        if since is ChangesSince.PASSED and any(each.digest != digest for each in self.running):
+        if since is ChangesSince.PASSED and any(
+            each.digest != digest or each.since > newest.at for each in self.running
+        ):
             return None
         return newest
 

@@ -152,6 +152,7 @@ async def test_back_to_what_passed_nothing_is_built(place: Place) -> None:
     assert await line.settle({"api/a": b"2"})
     assert await line.settle({"api/a": b"1"})
     await _end(place, FAILED, number=1)
+    await _end(place, PASSED)
     assert not await line.settle({"api/a": b"1"})
 
 
@@ -233,6 +234,18 @@ async def test_a_request_is_built_whatever_passed(place: Place) -> None:
     assert await line.settle({"docs": b"1"})
 
 
+async def test_what_passed_is_built_while_it_is_built_once_more(place: Place) -> None:
+    """The newer build may have failed, and its end be lost: the next push must not turn green."""
+    line = _Line(place)
+    await line.settle({"api/a": b"1"})
+    await _end(place, PASSED)
+    await _ask(place, MAIN, line.tip or "", RequestTerms("build", again=True))
+    await place.drain()
+    assert await line.settle({"docs": b"1"})
+    await _end(place, PASSED)
+    assert not await line.settle({"docs": b"2"})
+
+
 async def test_a_changed_rule_compares_with_nothing(place: Place) -> None:
     """Its builds are others. A name, or a project beside it, changes nothing for what passed."""
     line = _Line(place)
@@ -261,8 +274,9 @@ async def test_ends_come_by_the_queue_of_results(place: Place, stack: Stack) -> 
     line = _Line(place)
     assert await line.settle({"api/a": b"1"})
     assert await line.settle({"docs": b"1"})
-    event = orjson.dumps(build_event(_started(place)[0].build, "SUCCEEDED")).decode()
-    await stack.sqs.send_message(QueueUrl=place.settings.results.url, MessageBody=event)
+    for started in _started(place):
+        event = orjson.dumps(build_event(started.build, "SUCCEEDED")).decode()
+        await stack.sqs.send_message(QueueUrl=place.settings.results.url, MessageBody=event)
     async with open_results(place.settings, Aws(place.settings)) as opened:
         assert opened is not None
         opened.consumers.drain()

@@ -287,7 +287,8 @@ class Contents(RuleBasedStateMachine):
         assert all(each.ended_at <= proof.ended_at for each in passed if not self._is_void(each))
         good = [each for each in mine if each.told and each.status is BuildStatus.SUCCEEDED]
         later = [each for each in others if each.recorded and self._is_after(each, good[-1])]
-        fresh = [each for each in later if self.now - self._since(each) < RUNS_FOR]
+        again = [each for each in mine if self._since(each) > proof.ended_at and each.recorded]
+        fresh = [each for each in (*later, *again) if self.now - self._since(each) < RUNS_FOR]
         assert all(each.told for each in fresh)
 
     def _is_void(self, run: _Run) -> bool:
