@@ -1,7 +1,7 @@
 """Bodies of the ledger's objects as JSON: written and parsed. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,8 +34,9 @@ class Head:
             that does not record it wrote the object.
         group: Message group in which the push came; empty if a version that does not record it
             wrote the object.
-        found: Pushes of the ref that were found by comparing refs, oldest first: their events may
-            still come. Few are kept, and for as long as a message can wait.
+        found: Pushes of the ref that were found by comparing refs, or by a request for its tip,
+            oldest first: their events may still come. Few are kept, and for as long as a message
+            can wait.
         position: Place of the push in the order of heads of its ref: greater than that of each
             head before it. Milliseconds of its time, unless a head before it has as many.
     """
@@ -90,13 +91,13 @@ def next_head(push: Push, newest: Head | None, *, group: str = "") -> Head | Non
     """
     position = _milliseconds(push.time)
     if newest is None:
-        found = _found(push)
+        found = _found(push, None)
         return Head(push.commit, push.time, push.id, group=group, found=found, position=position)
     if newest.event_id == push.id:
         return None
     if push.time < newest.time and push.old_commit != newest.commit:
         return None
-    found = _found(push, newest.found)
+    found = _found(push, newest)
     position = max(position, newest.position + 1)
     return Head(push.commit, push.time, push.id, newest.commit, group, found, position)
 
@@ -231,11 +232,19 @@ def read_head(key: str, body: bytes) -> Head:
         return Head(commit, moment, event_id, before, group, found, position)
 
 
-def _found(push: Push, before: Sequence[FoundMark] = ()) -> tuple[FoundMark, ...]:
-    """Return the found pushes that a head keeps, `push` among them if it is one."""
+def _found(push: Push, newest: Head | None) -> tuple[FoundMark, ...]:
+    """Return the found pushes that a head keeps, `push` among them if it is one.
+
+    A request that stands for a push, and does not say when its ref was last seen elsewhere, has
+    moved the ref since the newest push that was built.
+    """
+    before = () if newest is None else newest.found
     kept = [each for each in before if push.time - each.time <= _FOUND_KEPT]
-    if push.terms is not None and push.terms.since is not None:
+    if push.terms is not None:
         since, old = push.terms.since, push.old_commit or ""
+        if since is None:
+            since = push.time - _FOUND_KEPT if newest is None else min(newest.time, push.time)
+            old = old or ("" if newest is None else newest.commit)
         kept.append(FoundMark(push.commit, since, push.time, push.id, old))
     return tuple(kept[-_FOUND_MOST:])
 

@@ -43,11 +43,11 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class FoundMark:
-    """Found push of a ref, as the head keeps it: its event may still come.
+    """Push of a ref that was built before its event came, as the head keeps it.
 
     Attributes:
         commit: The commit.
-        since: The last time at which the ref was seen elsewhere.
+        since: The last time at which the ref was seen, or built, elsewhere.
         time: The time at which the ref was seen at the commit.
         event_id: Id of the push.
         old_commit: Where the ref was before; empty for a new ref.

@@ -64,7 +64,9 @@ class FoundBefore:
             if mark.commit != push.commit or mark.event_id == push.id:
                 continue
             if push.timed:
-                told = mark.is_told_by(push.commit, push.time)
+                # Events of moves before it may have come late, too: this one follows them.
+                goes_on = head.commit != push.commit and push.time >= head.time
+                told = mark.is_told_by(push.commit, push.time) and not goes_on
             else:
                 told = await self._is_late(work, push, head, mark)
             if told:

@@ -111,14 +111,38 @@ async def test_a_tip_that_was_built_is_not_built_again(place: Place) -> None:
     assert told["reason"] == f"its commit was built before, as push {push.id}"
 
 
-async def test_an_event_after_the_tip_is_not_built_again(place: Place) -> None:
-    """A late event of the push that a request has built finds it done."""
-    (a,) = place.source.commits(1)
-    await ask(place, TIP)
+@pytest.mark.parametrize("stale", ["skip", "build"])
+async def test_an_event_after_the_tip_is_not_built_again(place: Place, stale: str) -> None:
+    """A late event of the push that a request has built finds it done, whatever is stale."""
+    place.configure(lanes={"stale": stale})
+    a, b = place.source.commits(2)
+    place.source.git("update-ref", MAIN, a)
+    await ask(place, TIP)  # nothing of the ref is known before it
     await place.drain()
     await place.push(a, age_seconds=5)
     await place.drain()
     assert place.built() == [a]
+    place.source.git("update-ref", MAIN, b)
+    await ask(place, TIP)
+    await place.drain()
+    await place.push(b, a, age_seconds=5)
+    await place.drain()
+    assert place.built() == [a, b]
+    assert [each["verdict"] for each in await records_of(place)].count("stale") == 2
+
+
+@pytest.mark.parametrize("stale", ["skip", "build"])
+async def test_a_push_back_to_a_tip_is_built(place: Place, stale: str) -> None:
+    """Its event is newer than the request, whatever is stale."""
+    place.configure(lanes={"stale": stale})
+    a, b = place.source.commits(2)
+    place.source.git("update-ref", MAIN, a)
+    await ask(place, TIP)
+    await place.drain()
+    await place.push(b, a, age_seconds=-2)
+    await place.push(a, b, age_seconds=-4)
+    await place.drain()
+    assert place.built() == [a, b, a]
 
 
 async def test_a_commit_is_built_beside_the_order(place: Place) -> None:

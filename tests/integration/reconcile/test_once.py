@@ -144,6 +144,29 @@ async def test_a_push_back_to_an_older_commit_is_a_push(
 
 
 @STALE
+async def test_three_events_that_come_late_end_where_the_ref_is(
+    site: ReconcileSite, name: str, stale: str
+) -> None:
+    """There, elsewhere and back before the round: what was built last is where the ref is."""
+    (first, second, third), _ = await begin(site, name, stale)
+    moves = [(second, first), (third, second), (second, third)]
+    events = []
+    for commit, old in moves:
+        site.now += timedelta(minutes=1)
+        events.append(await site.push(name, commit, old))
+    await _take(site)
+    move(site, name, second)
+    site.now += timedelta(minutes=1)
+    await site.round(name)
+    await site.drain()
+    assert site.built(name) == [first, second]
+    for event in events:
+        await site.send(event)
+        await site.drain()
+    assert site.built(name)[-1] == second
+
+
+@STALE
 async def test_a_ref_that_moved_on_is_not_built_out_of_order(
     site: ReconcileSite, name: str, stale: str
 ) -> None:
