@@ -121,7 +121,7 @@ class _Server:
         return refused or await self._post(request, "context", self._standin.post_azure)
 
     async def azure_statuses(self, request: web.Request) -> web.Response:
-        """Answer a question for statuses of Azure DevOps: there is no such repository."""
+        """Answer a question for statuses of Azure DevOps as for an unknown repository."""
         told = {"message": "TF401019: The Git repository with name or identifier does not exist"}
         return self._refuse_azure(request) or self._respond(ForgeAnswer(404, told))
 
