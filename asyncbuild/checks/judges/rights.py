@@ -41,9 +41,10 @@ NOT_TRIED: Final = {
     "sqs:ReceiveMessage": "a receive would take messages; the service tells at its start",
     "sqs:SendMessage": "a message would be sent; the service tells when it cannot report, "
     "dead-letter, or send a push that it found",
-    "s3:DeleteObject": "a delete leaves a marker in a bucket with versions; only notes about tries "
-    "and marks of unfinished builds are ever deleted, and the service works without: each round "
-    "asks for builds that have ended long since",
+    "s3:DeleteObject": "a delete leaves a marker in a bucket with versions; only notes about "
+    "tries, marks of unfinished builds and events that waited are ever deleted, and the service "
+    "works without: each round asks for builds that have ended long since, and sends those events "
+    "again",
     "codebuild:StartBuild": "a start that is refused for its parameters may be refused before the "
     "right is looked at; `check --probe --project NAME` starts builds",
     "codecommit:GitPull": "a pull needs a repository; `check --probe --repository NAME` pulls",
