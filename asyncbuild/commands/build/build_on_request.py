@@ -34,7 +34,7 @@ from asyncbuild.commands.build.build_watch import BuildWatch
 from asyncbuild.commands.build.service_stage import open_stage
 from asyncbuild.config.settings import Settings
 from asyncbuild.domain.errors import ConfigError, NoPermission, Reject
-from asyncbuild.domain.model import TIP
+from asyncbuild.domain.model import TIP, Verdict
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests.push_request import PushRequest, dump_request, read_request
 from asyncbuild.domain.requests.request_fields import check_variable
@@ -158,6 +158,8 @@ async def _open_desk(settings: Settings) -> AsyncIterator[BuildDesk]:
 
 def _done_before(subject: BuildSubject, wish: BuildWish) -> list[Record]:
     """Return the records of what is asked for, if all of it was done before and that counts."""
+    if any(each.get("verdict") == Verdict.REJECTED for each in subject.records):
+        return []  # a part was given up: the service knows what of it is to be done
     done = [each for each in subject.records if each.get("verdict") in DONE]
     if wish.projects:
         done = [each for each in done if name_of_target(each) in wish.projects]

@@ -182,6 +182,21 @@ async def test_what_was_built_before_is_told_and_not_sent(
     assert place.built() == [a]
 
 
+async def test_what_was_given_up_in_part_is_asked_for(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two projects one was missing: the other's build is not the answer."""
+    place.configure(rules=[{"action": "build", "project": ["web", "no-such-project"]}])
+    (a,) = place.source.commits(1)
+    await pushed(place, a)
+    assert place.built() == [a]
+    place.configure(rules=[{"action": "build", "project": ["web", "lint"]}])
+    assert await build(place, a, wait=False) == 0
+    assert "asked for commit" in capsys.readouterr().out
+    await place.drain()
+    assert [each.project for each in journal.read(place.stack.journal)[-2:]] == ["web", "lint"]
+
+
 async def test_a_tip_that_was_built_before_has_that_result(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
