@@ -11,6 +11,7 @@ from asyncbuild.domain.events.reconcile_events import ReconcileDelayed
 from asyncbuild.domain.model import Message
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.settling import Done, GiveUp, Hide, Settling, hidden_seconds
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.reconcile.planning.forge_pace import ForgePace
 from asyncbuild.reconcile.planning.round_messages import RoundOrder, read_order
 from asyncbuild.reconcile.reconciler import Reconciler, RepositoryLook
@@ -111,7 +112,8 @@ class ReconcileWorker:
         """Return when a repository is looked at again: soon, or with the next round.
 
         A forge that throttles or is away is left alone for a while. What is wrong with a repository
-        itself is told, and met again in the next round: it never becomes a dead letter.
+        itself is told, and met again in the next round: it never becomes a dead letter. After a
+        server that was silent, others of it wait: each could take as long.
         """
         if isinstance(error, Busy) and error.peer in _PEERS:
             forge, now = _forge_of(repository), self._monotonic()
@@ -120,6 +122,8 @@ class ReconcileWorker:
         if isinstance(error, Busy) or error.after_seconds is not None:
             pause = error.after_seconds or hidden_seconds(message.receive_count)
             return self._later(order, error, pause)
+        if isinstance(error, GitFailed) and error.fault is GitFault.SILENT:
+            self._pace.slow_down(_forge_of(repository), self._monotonic())
         self._told.tell(repository.path, error)
         return Done()
 
