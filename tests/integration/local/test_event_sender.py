@@ -1,10 +1,12 @@
 """Events of the stand-in's builds in a real queue: all of them, or with faults by seed."""
 
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -239,3 +241,29 @@ async def test_executions_are_told_too(sqs: "SQSClient", queue: str) -> None:
         "pipeline", "execution-id", "start-time", "execution-trigger",
         "pipeline-execution-attempt", "state", "version",
     }  # fmt: skip
+
+
+async def test_a_stopped_execution_is_told_twice(sqs: "SQSClient", queue: str) -> None:
+    """STOPPING at once, STOPPED when its action has ended, before it would have passed."""
+    ahead = [0.0]
+    async with (
+        open_codepipeline_standin(clock=lambda: time.time() + ahead[0]) as standin,
+        open_execution_events(standin, sqs, queue) as sender,
+    ):
+        standin.put_pipeline(pipeline_of("deploy"))
+        standin.run_seconds = 600
+        begun = standin.clock()
+        started = await standin.answer("StartPipelineExecution", {"name": "deploy"})
+        id_ = started["pipelineExecutionId"]
+        stop = {"pipelineName": "deploy", "pipelineExecutionId": id_}
+        await standin.answer("StopPipelineExecution", stop)
+        await wait_until(lambda: f"-{id_}" in sender.sent_at)
+        (stopping,) = await received(sqs, queue)
+        ahead[0] = 301
+        sender.schedule(standin.clock(), "wakes the sender", lambda: None)
+        await wait_until(lambda: id_ in sender.sent_at)
+        (stopped,) = await received(sqs, queue)
+    assert [each["detail"]["state"] for each in (stopping, stopped)] == ["STOPPING", "STOPPED"]
+    assert {each["detail"]["execution-id"] for each in (stopping, stopped)} == {id_}
+    assert stopping["id"] != stopped["id"]
+    assert stopped["detail"]["start-time"] < datetime.fromtimestamp(begun + 599, UTC).isoformat()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.listening import hearing
@@ -9,7 +10,13 @@ from support.result_events import sweep_message
 from support.result_site import PREFIX, ResultSite, open_result_site
 from support.wait import wait_until
 
+from asyncbuild.aws.session import Aws
 from asyncbuild.builds.superseding.running_ledger import RunningLedger
+from asyncbuild.checks.judges.finding import Level
+from asyncbuild.checks.judges.rights import judge_trials
+from asyncbuild.checks.trials import try_rights
+from asyncbuild.config import RuleSettings, Settings
+from asyncbuild.domain.model import Action
 from asyncbuild.domain.results.build_result import BuildStatus
 from asyncbuild.domain.results.started_build import StartedBuild
 from asyncbuild.local.servers.aws_json import AwsError
@@ -192,3 +199,40 @@ async def test_a_damaged_entry_stops_nothing(site: ResultSite) -> None:
         await site.send(sweep_message())
         await site.wait_empty()
     assert status_of(site, older) == "IN_PROGRESS"
+
+
+async def test_check_tries_the_rights_to_stop(site: ResultSite) -> None:
+    """Of the projects and pipelines of rules that want it; nothing is stopped."""
+    running_build = await site.start_build(script=RUNNING)
+    await site.start_execution("deploy", seconds=3_600)
+    names: dict[str, Any] = {"cancel_superseded": True}
+    rules = (
+        RuleSettings(action=Action.BUILD, project=("web", "{repository}"), **names),
+        RuleSettings(action=Action.BUILD, project=("till",)),
+        RuleSettings(action=Action.PIPELINE, pipeline=("deploy", "gone", "{branch}"), **names),
+        RuleSettings(action=Action.PIPELINE, pipeline=("other",)),
+    )
+    settings = site.settings.model_copy(update={"rules": rules})
+    allowed = await _stop_trials(settings)
+    for operation in ("StopBuild", "StopPipelineExecution"):
+        standin = site.builds if operation == "StopBuild" else site.pipelines
+        standin.fail_next(operation, AwsError("AccessDeniedException", "no"), times=2)
+    denied = await _stop_trials(settings)
+    wanted = [
+        ("rights.codebuild:StopBuild", "web"),
+        ("rights.codepipeline:StopPipelineExecution", "deploy"),
+        ("rights.codepipeline:StopPipelineExecution", "gone"),
+    ]
+    assert allowed == [(*each, Level.OK) for each in wanted]
+    assert denied == [(*each, Level.PROBLEM) for each in wanted]
+    assert await _stop_trials(site.settings) == []
+    assert status_of(site, running_build) == "IN_PROGRESS"
+    assert site.pipelines.stopped == []
+
+
+async def _stop_trials(settings: Settings) -> list[tuple[str, str, Level]]:
+    """Return name, resource and level of the findings about rights to stop."""
+    trials = [each for each in await try_rights(Aws(settings), settings) if "Stop" in each.action]
+    found = [each for each in judge_trials(trials) if each.name != "rights.not-tried"]
+    pairs = zip(found, trials, strict=True)
+    return [(finding.name, trial.resource, finding.level) for finding, trial in pairs]

@@ -20,6 +20,7 @@ from asyncbuild.domain.errors import ConfigError
 
 _EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 _QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/pushes.fifo"
+_RESULTS = "https://sqs.eu-west-1.amazonaws.com/123456789012/results"
 
 
 def _write(directory: Path, text: str) -> Path:
@@ -72,6 +73,10 @@ def _write(directory: Path, text: str) -> Path:
         (
             "[[rules]]\naction = 'upload'\nchanges = 'a'\nchanges_since = 'started'",
             'changes_since is not used with action = "upload", which starts nothing',
+        ),
+        (
+            "[[rules]]\naction = 'upload'\ncancel_superseded = true",
+            'cancel_superseded is used with action "build" or "pipeline"; leave it out',
         ),
         ("\nshutdown_grace_seconds = inf", "line 2: shutdown_grace_seconds = inf: input should be"),
     ],
@@ -238,6 +243,11 @@ _RULE = "[[rules]]\naction = 'build'\n"
             'line 4: rules[0] has changes_since = "passed", and results.url is empty',
         ),
         (
+            f"{_RULE}name = 'all'\ncancel_superseded = true",
+            "config.cancel-superseded",
+            "line 4: rule 'all': cancel_superseded = true, and results.url is empty",
+        ),
+        (
             "[storage]\nkey = 'latest.zip'",
             "config.key",
             (
@@ -271,6 +281,7 @@ def test_unlikely_settings_raise_a_doubt(tmp_path: Path, text: str, name: str, s
         f"{_RULE}final = false\n{_RULE}",
         f"{_RULE}ref = ['*', '!main']\n{_RULE}ref = 'main'",
         f"{_RULE}repository = 'a'\n{_RULE}repository = 'a*'",
+        f"{_RULE}cancel_superseded = true\n[results]\nurl = '{_RESULTS}'",
         # A pipeline's fixed object: one repository, one ref.
         "[[rules]]\naction = 'upload'\nrepository = 'a'\nref = 'main'\nkey = 'latest.zip'",
         f"{_RULE}ref = ['feature/*', 'refs/heads/origin/main', 'refs/tags/v1']",

@@ -1,8 +1,9 @@
 """Results on the page, in the terminal view and in the status document."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -28,7 +29,14 @@ from asyncbuild.status.history import Chronicle
 from asyncbuild.status.page import Page
 from asyncbuild.status.results.lookup import EVERY_SECONDS, MOST, ResultLookup
 from asyncbuild.status.results.shown import replaces, shown_record, started_id
-from asyncbuild.status.results.words import length, result_place, result_sentence, result_word
+from asyncbuild.status.results.words import (
+    length,
+    result_place,
+    result_sentence,
+    result_sign,
+    result_tone,
+    result_word,
+)
 from asyncbuild.status.schema import Depth, ResultStatus, SettledPush
 from asyncbuild.status.screen import draw
 
@@ -47,6 +55,9 @@ def clock() -> Clock:
 def chronicle(clock: Clock) -> Chronicle:
     """History of a service that has just started."""
     return Chronicle(clock)
+
+
+_SUPERSEDED: Mapping[str, Any] = {"superseded_by_commit": "fedcba9876543210" + "0" * 24}
 
 
 def _result(of: str = "web:1", **fields: object) -> BuildResult:
@@ -234,6 +245,8 @@ def test_a_result_as_a_sentence() -> None:
             ResultStatus(NOW, "stopped"),
             ResultStatus(NOW, "in-progress"),
             ResultStatus(NOW, "of a later version"),
+            ResultStatus(NOW, "stopped", phase="BUILD", **_SUPERSEDED, total_seconds=12.0),
+            ResultStatus(NOW, "stopped", **_SUPERSEDED, attempt=2),
         )
     ] == [
         "passed after 59.6 s",
@@ -243,6 +256,8 @@ def test_a_result_as_a_sentence() -> None:
         "stopped",
         "not seen to end yet",
         "of a later version",
+        "superseded by fedcba987654, after 12 s",
+        "superseded by fedcba987654, attempt 2",
     ]
 
 
@@ -268,6 +283,18 @@ def test_every_state_has_a_word(chronicle: Chronicle, status: str) -> None:
     row = _only(chronicle)
     assert result_word(row)
     assert bool(result_place(row.result)) == (status not in {"succeeded", "in-progress"})
+
+
+def test_a_superseded_build_is_told_from_a_stopped_one(chronicle: Chronicle) -> None:
+    """Its word names no failure, its place is the newer commit, its colour that of a stop."""
+    chronicle.hear(built())
+    chronicle.hear(ended(BuildStatus.STOPPED, phase="BUILD", **_SUPERSEDED))
+    row = _only(chronicle)
+    assert (result_word(row), result_place(row.result)) == ("superseded", "by fedcba987654")
+    assert (result_sign(row), result_tone(row)) == ("■", "stopped")
+    record = _result(status=BuildStatus.STOPPED, **_SUPERSEDED)
+    assert shown_record(record).superseded_by_commit == _SUPERSEDED["superseded_by_commit"]
+    assert shown_record(_result()).superseded_by_commit is None
 
 
 # --- page and terminal ----------------------------------------------------------------------------
@@ -310,6 +337,23 @@ async def test_the_page_shows_results_as_text(chronicle: Chronicle, clock: Clock
     assert "exit code 99" in html
     assert 'aria-label="Builds ended: up: ' in html
     assert "1 dead-lettered" in html
+
+
+async def test_page_and_terminal_name_the_newer_commit(chronicle: Chronicle, clock: Clock) -> None:
+    """Of a superseded build; one that a person has stopped stays stopped."""
+    chronicle.hear(built())
+    chronicle.hear(ended(BuildStatus.STOPPED, total_seconds=12.0, **_SUPERSEDED))
+    chronicle.hear(built(event_id="event-2", build_id="web:2"))
+    chronicle.hear(ended(BuildStatus.STOPPED, event_id="event-2", build_id="web:2"))
+    look = _survey(chronicle, clock)
+    html = await _html(look)
+    assert (html.count(">superseded</"), html.count(">stopped</")) == (1, 1)
+    assert html.count("by fedcba987654") == 1
+    console = Console(width=200, height=24, force_terminal=False, record=True)
+    console.print(draw(look.take(), lines=24, width=200))
+    text = console.export_text()
+    assert text.count("■ superseded 12 s by fedcba987654") == 1
+    assert text.count("■ stopped") == 1
 
 
 async def test_only_readers_cause_lookups(chronicle: Chronicle, clock: Clock) -> None:

@@ -54,6 +54,10 @@ def result_of(status: BuildStatus, seconds: float = 192, **more: object) -> Buil
             "timed out in BUILD, after 2 h 5 min",
         ),
         (BuildResult(BUILD, BuildStatus.STOPPED, NOON), "stopped"),
+        (
+            result_of(BuildStatus.STOPPED, superseded_by_commit="0123456789abcdef" + "0" * 24),
+            "superseded by 0123456789ab, after 3 min 12 s",
+        ),
     ],
 )
 def test_a_description_says_how_a_build_ended(result: BuildResult, words: str) -> None:
