@@ -1,4 +1,4 @@
-"""Canceller of the builds of one ref in one project that a newer push has superseded.
+"""Canceller of the builds of one ref and rule in one project that a newer push has superseded.
 
 What is to be done follows from the entries of the group alone, so any task can do it, at any time
 and more than once: the one that has started the newer build, the one that records an end, or a
