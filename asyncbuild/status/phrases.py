@@ -109,9 +109,13 @@ def doing(push: HeldPush) -> str:
 
 
 def again(row: SettledPush) -> str:
-    """Return the command line that builds a settled push, or one target of it, once more."""
+    """Return the command line that builds a settled push, or one target of it, once more.
+
+    It names the ref: a commit may have been pushed on several, with different rules.
+    """
     target = row.project or row.pipeline
-    parts = ("asyncbuild build", shlex.quote(row.repository), row.commit, "--again")
+    what = ("asyncbuild build", shlex.quote(row.repository), row.commit)
+    parts = (*what, "--ref", shlex.quote(row.ref), "--again")
     return " ".join((*parts, f"--project {target}" if target else "")).rstrip()
 
 

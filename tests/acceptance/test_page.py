@@ -1,5 +1,6 @@
 """The page in a real browser, with a real service behind it."""
 
+import shlex
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -73,7 +74,7 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
         assert _HOSTILE_REF in text
         assert "<img src=x" in text
         assert await tab.evaluate("document.querySelectorAll('img').length") == 0
-        await _check_again(tab, pushes[-1].commit)
+        await _check_again(tab, pushes[-1])
         await _check_fits(tab)
         await _check_keyboard(tab)
         assert tab.errors == []
@@ -85,12 +86,13 @@ async def test_the_page_updates_itself(stack: Stack, tmp_path: Path) -> None:
     assert {line["queue"] for line in to_build} == {QUEUE}
 
 
-async def _check_again(tab: Tab, commit: str | None) -> None:
+async def _check_again(tab: Tab, push: Pushed) -> None:
     """Check the command line that builds a push again: it opens, and stays open in an update."""
     first = "document.querySelector('#recent details.again')"
     await tab.evaluate(f"{first}.querySelector('summary').click()")
     told = await tab.evaluate(f"{first}.querySelector('code').innerText")
-    assert told == f"asyncbuild build shop {commit} --again --project shop"
+    words = ["asyncbuild", "build", "shop", push.commit, "--ref", push.ref, "--again"]
+    assert shlex.split(told) == [*words, "--project", "shop"]
     clock = "document.querySelector('#top time').dateTime"
     before = await tab.evaluate(clock)
     await tab.wait(f"{clock} !== '{before}'")

@@ -11,8 +11,10 @@ from asyncbuild.status.schema import SettledPush
 @pytest.mark.parametrize("name", ["web", "Web Shop", "a'b", "$(x)"])
 def test_the_command_that_builds_again_is_safe_to_paste(name: str) -> None:
     """A name of a repository stays one word of the shell."""
-    row = SettledPush(0.0, "e", "123456789012", name, "refs/heads/main", "c" * 40, "built")
-    assert shlex.split(again(row)) == ["asyncbuild", "build", name, "c" * 40, "--again"]
+    ref = f"refs/heads/{name}"
+    row = SettledPush(0.0, "e", "123456789012", name, ref, "c" * 40, "built")
+    words = ["asyncbuild", "build", name, "c" * 40, "--ref", ref, "--again"]
+    assert shlex.split(again(row)) == words
 
 
 def test_the_command_names_the_target() -> None:
