@@ -26,11 +26,12 @@ from asyncbuild.storage.s3 import Store
 
 @dataclass(frozen=True, slots=True)
 class OpenedReconcile:
-    """Reconciler and starter of rounds, with the ledger that they read and write."""
+    """Reconciler and starter of rounds, their ledger, and the starter's failures."""
 
     reconciler: Reconciler
     starter: RoundStarter
     ledger: ReconcileLedger
+    told: ToldFailures
 
 
 @asynccontextmanager
@@ -78,10 +79,10 @@ async def open_reconciler(
             ledger=ledger,
             codecommit=codecommit,
             wanted=wanted,
-            told=ToldFailures(),
+            told=(told := ToldFailures()),
             clock=clock,
         )
-        yield OpenedReconcile(reconciler, starter, ledger)
+        yield OpenedReconcile(reconciler, starter, ledger, told)
 
 
 @asynccontextmanager

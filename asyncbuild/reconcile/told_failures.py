@@ -14,6 +14,11 @@ class ToldFailures:
     def __init__(self) -> None:
         self._told: Recent[str, str] = Recent(_REMEMBERED_MOST)
 
+    @property
+    def count(self) -> int:
+        """Number of repositories and accounts that have failed, and not succeeded since."""
+        return len(self._told)
+
     def tell(self, about: str, error: StageError) -> None:
         """Tell a failure, unless it was the last that was told of its repository.
 

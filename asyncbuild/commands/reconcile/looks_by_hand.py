@@ -49,6 +49,9 @@ class _LookCounts:
 async def run(settings: Settings, names: Sequence[str], dry_run: bool, as_json: bool) -> int:  # noqa: FBT001 - called by position
     """Look at repositories; return 1 if one failed or, in a dry run, a push is missing; else 0.
 
+    An account whose repositories could not be listed has failed, too, if all are asked for, and
+    some are CodeCommit's.
+
     Args:
         settings: All settings.
         names: Names of repositories; empty for all that a round looks at.
@@ -64,7 +67,8 @@ async def run(settings: Settings, names: Sequence[str], dry_run: bool, as_json: 
     await require_git()
     counts = _LookCounts()
     async with _open(settings, dry_run=dry_run) as opened:
-        for repository in await _choose(opened, names):
+        repositories = await _choose(opened, names)
+        for repository in repositories:
             try:
                 look = await opened.reconciler.look(repository)
             except StageError as error:
@@ -73,6 +77,8 @@ async def run(settings: Settings, names: Sequence[str], dry_run: bool, as_json: 
                 continue
             counts.add(look)
             _write(look, settings, dry_run=dry_run, as_json=as_json)
+        if not names and any(not each.is_foreign for each in repositories):
+            counts.failed += opened.told.count
     if not as_json:
         sys.stdout.write(_summary(counts, dry_run=dry_run))
     missing = dry_run and counts.found + counts.waiting > 0

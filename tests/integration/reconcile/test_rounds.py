@@ -178,6 +178,10 @@ async def test_the_command_shows_what_is_missing(
     assert [request.commit for _, request in await site.take_found()] == [second]
     assert await show(site, ["123456789012/eu-west-1/none"], dry_run=False, as_json=False) == 1
     assert "none" in capsys.readouterr().err
+    assert await show(site, ["one"], dry_run=True, as_json=False) == 0
+    assert "0 failed" in capsys.readouterr().out
+    assert await show(site, [], dry_run=True, as_json=False) == 1  # no CodeCommit lists anything
+    assert "1 failed" in capsys.readouterr().out
 
 
 async def test_nothing_is_sent_while_older_tasks_may_run(site: ReconcileSite) -> None:
