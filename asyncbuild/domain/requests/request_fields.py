@@ -24,8 +24,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _SOURCE: Final = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 # CodeBuild API, ProjectName; CodePipeline API, PipelineName
 _PROJECT: Final = re.compile(r"[A-Za-z0-9.@_-]{1,150}", re.ASCII)
+# From the year 2000: days before it are subtracted without an end of the calendar.
 _TIME: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"[2-9]\d{3}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z0-9]+){1,4}", re.ASCII)

@@ -86,7 +86,7 @@ def requests(draw: st.DrawFn) -> PushRequest:
         repository=draw(repositories),
         ref=draw(st.sampled_from(["refs/heads/", "refs/tags/"])) + draw(names).strip("."),
         commit=draw(st.just(TIP) | commits),
-        time=draw(st.datetimes(datetime(1971, 1, 1), datetime(9000, 1, 1))).replace(tzinfo=UTC),  # noqa: DTZ001 - made UTC here
+        time=draw(st.datetimes(datetime(2000, 1, 1), datetime(9000, 1, 1))).replace(tzinfo=UTC),  # noqa: DTZ001 - made UTC here
         terms=terms,
         old_commit=draw(st.just("") | commits),
     )
@@ -188,6 +188,7 @@ FAULTS: Final = [
         "since is '2026-11-30T12:00:01Z'",
         "not after time",
     ),
+    ({"time": "0001-01-01T00:00:00Z"}, "time is '0001-01-01", "RFC 3339"),
     ({"since": 1, "as_push": True, "commit": "a" * 40}, "since is 1", "RFC 3339"),
     ({"repository": "web"}, "repository is 'web'", "account, region and name"),
     ({"repository": {"account": "1", "region": "2", "name": 3}}, "repository.name is 3", "string"),
