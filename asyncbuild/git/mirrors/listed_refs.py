@@ -12,12 +12,13 @@ from asyncbuild.domain.git_names import check_repository
 from asyncbuild.domain.repository import Repository
 from asyncbuild.forges.git_remote import Remote
 from asyncbuild.forges.remotes import Places
+from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.mirrors.renamed_repository import follow
 from asyncbuild.git.mirrors.transport import memory_of
 from asyncbuild.git.process.command import Command, Git, ProcessKind
 from asyncbuild.git.process.limits import OutOfMemory
-from asyncbuild.git.process.watchdog import too_slow
 
+_MOST_SECONDS: Final = 300.0  # git computes without end if a symbolic ref names itself
 # git holds all refs: some tens of megabytes for 100,000. One that needs more is run again.
 _FIRST_BYTES: Final = 96 * 1024 * 1024
 
@@ -100,11 +101,15 @@ async def _list(git: Git, make: Callable[[], Taker], tags: bool, remote: Remote)
 
 
 async def _stream(git: Git, command: Command, taker: Taker) -> Taker:
-    seconds = git.settings.timeout_seconds
+    seconds = min(git.settings.timeout_seconds, _MOST_SECONDS)
     with anyio.move_on_after(seconds) as scope:
         async with git.open_stdout(command) as stdout:
             async for piece in stdout:
                 await to_thread.run_sync(taker.feed, piece)
     if scope.cancelled_caught:
-        raise too_slow(command.doing, seconds)
+        raise GitFailed(
+            f"{command.doing}: not done after {seconds:g} s",
+            fault=GitFault.SILENT,
+            remedy="see whether other clients get a list from its server",
+        )
     return taker

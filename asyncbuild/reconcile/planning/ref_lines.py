@@ -6,6 +6,7 @@ what a dictionary of them takes; two listings are compared by going through both
 
 import re
 from collections.abc import Iterator
+from itertools import islice, zip_longest
 from typing import Final
 
 from asyncbuild.domain.errors import Reject
@@ -53,16 +54,14 @@ class RefReader:
         self._lines += [kept for line in lines if (kept := self._keep(line))]
 
     def end(self) -> bytes:
-        """Return all refs that were kept, sorted by name."""
+        """Return all refs that were kept, sorted by name; of a name that came twice the last."""
         lines, self._lines = self._lines, []
-        lines.sort(key=_name_of)
-        return b"".join(lines)
+        return _join(lines)
 
     def end_peeled(self) -> bytes:
         """Return the annotated tags at the objects that they point at, sorted by name."""
         lines, self._peeled = self._peeled, []
-        lines.sort(key=_name_of)
-        return b"".join(lines)
+        return _join(lines)
 
     def _keep(self, line: bytes) -> bytes:
         if line.endswith(_PEELED) and (kept := self._keep(line.removesuffix(_PEELED))):
@@ -149,6 +148,13 @@ def are_ref_lines(lines: bytes) -> bool:
             return False
         last = name
     return True
+
+
+def _join(lines: list[bytes]) -> bytes:
+    """Return lines sorted by name, each name once: others are no lines of refs."""
+    lines.sort(key=_name_of)
+    after = zip_longest(lines, islice(lines, 1, None), fillvalue=b"")
+    return b"".join(line for line, other in after if _name_of(line) != _name_of(other))
 
 
 def _iter_lines(lines: bytes) -> Iterator[bytes]:

@@ -93,6 +93,14 @@ def test_other_refs_and_bad_names_are_left_out() -> None:
         assert dict(iter_refs(reader.end_peeled())) == peeled
 
 
+def test_a_name_that_comes_twice_is_kept_once() -> None:
+    """A server that repeats itself leaves no snapshot that cannot be read."""
+    shown = [(IDS[0], "refs/heads/b"), (IDS[0], "refs/heads/a"), (IDS[1], "refs/heads/b")]
+    lines = read("".join(f"{id_}\t{name}\n" for id_, name in shown).encode())
+    assert are_ref_lines(lines)
+    assert list(iter_refs(lines)) == [("refs/heads/a", IDS[0]), ("refs/heads/b", IDS[1])]
+
+
 def test_a_list_beyond_the_limit_is_refused() -> None:
     """A server cannot fill the memory of the service (I6)."""
     reader = RefReader(tags=False, bytes_most=100)
