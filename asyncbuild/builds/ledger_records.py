@@ -235,7 +235,7 @@ def read_head(key: str, body: bytes) -> Head:
 def _found(push: Push, newest: Head | None) -> tuple[FoundMark, ...]:
     """Return the found pushes that a head keeps, `push` among them if it is one.
 
-    A request that stands for a push, and does not say when its ref was last seen elsewhere, has
+    A request counted as a push, which does not say when its ref was last seen elsewhere, has
     moved the ref since the newest push that was built.
     """
     before = () if newest is None else newest.found

@@ -190,7 +190,7 @@ async def _request(
 ) -> PushRequest:
     """Return the request, checked as the service will check it."""
     for name, value in wish.variables.items():
-        check_variable(name, value)  # before JSON replaces what is no text
+        check_variable(name, value)  # before JSON replaces what is not text
     terms = replace(wish.terms, requested_by=await find_caller(desk.aws, desk.settings))
     plain = subject.commit == TIP and terms.is_plain
     request = PushRequest(

@@ -136,7 +136,7 @@ def read_variables(document: Document) -> Mapping[str, str]:
     given = document.get("variables", {})
     if not isinstance(given, dict) or len(given) > VARIABLES_MOST:
         # Values are never shown: some are secrets (I10).
-        many = f"has {len(given)} entries" if isinstance(given, dict) else "is no object"
+        many = f"has {len(given)} entries" if isinstance(given, dict) else "is not an object"
         raise Reject(
             f"variables {many}",
             remedy=f"give an object of at most {VARIABLES_MOST} names and texts",

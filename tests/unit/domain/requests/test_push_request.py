@@ -172,7 +172,7 @@ FAULTS: Final = [
     ({"again": "yes"}, "again is 'yes'", "true or false"),
     ({"projects": "web"}, "projects is 'web'", "list"),
     ({"projects": ["a b"]}, "projects has 'a b'", "projects or of pipelines"),
-    ({"variables": ["A=b"]}, "variables is no object", "object"),
+    ({"variables": ["A=b"]}, "variables is not an object", "object"),
     ({"variables": {"COMMIT_ID": "x"}}, "variables has 'COMMIT_ID'", "choose another"),
     ({"variables": {"codebuild_x": "x"}}, "variables has 'codebuild_x'", "choose another"),
     ({"variables": {"A B": "x"}}, "variables has 'A B'", "letters, digits"),
