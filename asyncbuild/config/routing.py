@@ -20,6 +20,7 @@ from asyncbuild.domain.model import Action
 from asyncbuild.domain.rules.rule import Rule
 from asyncbuild.domain.rules.rule_keys import key_of
 from asyncbuild.domain.rules.rule_variables import variable_fault
+from asyncbuild.domain.rules.skip_markers import check_marker
 
 
 class AccountSettings(Section):
@@ -54,6 +55,7 @@ class RuleSettings(Section):
     submodules: Submodules = Submodules.EMPTY
     lfs: Lfs = Lfs.POINTERS
     cancel_superseded: bool = False
+    skip: Texts = ()
 
     @property
     def options(self) -> ArchiveOptions:
@@ -86,6 +88,18 @@ class RuleSettings(Section):
         for each in pathspecs:
             try:
                 checked.append(check_pathspec(each))
+            except ValueError as error:
+                msg = f"{each!r} {error}"
+                raise ValueError(msg) from error
+        return tuple(checked)
+
+    @field_validator("skip")
+    @classmethod
+    def _are_markers(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
+        checked = []
+        for each in markers:
+            try:
+                checked.append(check_marker(each))
             except ValueError as error:
                 msg = f"{each!r} {error}"
                 raise ValueError(msg) from error
@@ -140,6 +154,9 @@ class RuleSettings(Section):
         if self.cancel_superseded and self.action not in {Action.BUILD, Action.PIPELINE}:
             msg = 'cancel_superseded is used with action "build" or "pipeline"; leave it out'
             raise ValueError(msg)
+        if self.skip and self.action is Action.IGNORE:
+            msg = 'skip is not used with action = "ignore", which builds nothing; leave it out'
+            raise ValueError(msg)
         return self
 
 
@@ -190,6 +207,7 @@ def fill_rules(
             buildspec=buildspec,
             reserved=reserved,
             cancel_superseded=rule.cancel_superseded,
+            skip=rule.skip,
         )
         for number, rule in enumerate(rules)
     )

@@ -71,6 +71,11 @@ class Push:
         """True if it moves its ref; a request may ask for a build beside the order of the ref."""
         return self.terms is None or self.terms.as_push
 
+    @property
+    def is_requested(self) -> bool:
+        """True if someone asked for the build; what was found by comparing refs is a push."""
+        return self.terms is not None and not self.terms.is_found
+
 
 def trace_id(event_id: str) -> str:
     """Return the trace id of a push (W3C Trace Context, trace-id), derived from the event's id.

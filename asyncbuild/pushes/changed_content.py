@@ -1,4 +1,4 @@
-"""Changes of a push: what it changed, as far as rules ask, and what that leaves out."""
+"""Changes of a push: what it changed and its message, as far as rules ask; what they leave out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +14,13 @@ from asyncbuild.domain.requests.request_targets import requested_targets
 from asyncbuild.domain.rules.route import (
     NOTHING_KNOWN,
     asked_histories,
+    asked_markers,
     asked_since_push,
     compare_targets,
     route,
 )
 from asyncbuild.domain.rules.rule import Rule
+from asyncbuild.domain.rules.skip_markers import find_markers
 from asyncbuild.git.snapshot import Snapshot
 from asyncbuild.git.tree.content_digests import digest_contents
 from asyncbuild.pushes.ancestry import OpensSnapshots
@@ -26,7 +28,7 @@ from asyncbuild.pushes.work import PreparedPush, Work
 
 
 class ChangeFinder:
-    """Finds out what pushes changed, and which targets are left out for that.
+    """Finds out what pushes changed and say, and which targets are left out for that.
 
     Args:
         archives: Makes commits of pushes present.
@@ -50,7 +52,7 @@ class ChangeFinder:
         self._variables = settings.builds.request_variables
 
     async def find(self, work: Work, push: Push) -> KnownChanges:
-        """Return what a push changed, as far as rules ask; without such a rule nothing is read.
+        """Return what a push changed and says, as far as rules ask; else nothing is read.
 
         Args:
             work: The message of the push.
@@ -63,11 +65,15 @@ class ChangeFinder:
         asked = asked_since_push(push, self._rules) if push.joins_order else []
         compared = asked_histories(push, self._rules)
         since = await self._find_base(push) if asked else ""
-        if not (asked and since) and not compared:
+        markers = asked_markers(push, self._rules)
+        if not (asked and since) and not compared and not markers:
             return NOTHING_KNOWN
         found = KnownChanges(base=since)
         try:
             async with self._archives.open_snapshot(work, push) as snapshot:
+                if markers:
+                    message = await snapshot.read_message()
+                    found = replace(found, markers=find_markers(message, markers))
                 if asked and since:
                     unchanged = await snapshot.find_unchanged(since, asked)
                     found = replace(found, unchanged=unchanged)

@@ -183,11 +183,11 @@ class Dispatcher:
     async def _tell_skips(self, case: PushCase) -> None:
         """Report what was left out, before the records: they end the tries of the push.
 
-        What a start or a pass left out is also recorded, beside what is built: what it was compared
-        with cannot be seen from the push. A tag's object need not be a commit, and the status of a
-        tag is not awaited.
+        What a start, a pass or the commit's message left out is also recorded, beside what is
+        built: the event of the push does not show it. A tag's object need not be a commit, and the
+        status of a tag is not awaited.
         """
-        left_out = [each.text for each in case.prepared.skipped if each.is_by_history]
+        left_out = [each.text for each in case.prepared.skipped if each.is_recorded]
         if left_out and any(each.action is not Action.IGNORE for each in case.prepared.targets):
             case.guard()
             ignored = Outcome(Verdict.IGNORED, "; ".join(left_out), Target(Action.IGNORE))

@@ -16,7 +16,7 @@ from asyncbuild.domain.events.event import PushIdentity
 from asyncbuild.domain.events.reconcile_events import PushFound, ReconcileLooked
 from asyncbuild.domain.repository import Repository
 from asyncbuild.domain.requests.push_request import PushRequest
-from asyncbuild.domain.requests.request_terms import RequestTerms
+from asyncbuild.domain.requests.request_terms import FOUND_SOURCE, RequestTerms
 from asyncbuild.git.mirrors.listed_refs import Taker
 from asyncbuild.reconcile.found_sender import FoundSender
 from asyncbuild.reconcile.planning.ref_lines import RefReader, count_refs
@@ -260,7 +260,7 @@ def _waiting(plan: RefPlan) -> RefPlan:
 
 def _request(repository: Repository, plan: RefPlan, time: datetime) -> PushRequest:
     found = plan.difference
-    terms = RequestTerms(source="reconcile", reason=_REASON, as_push=True, since=found.since)
+    terms = RequestTerms(source=FOUND_SOURCE, reason=_REASON, as_push=True, since=found.since)
     return PushRequest(
         id=found_id(repository, plan),
         repository=repository,

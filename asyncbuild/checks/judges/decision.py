@@ -137,6 +137,16 @@ def _not_among(what: str, globs: Sequence[str], is_matched: Callable[[str], bool
 
 
 def _why(rule: Rule, *, known: bool) -> str:
+    if not rule.skip:
+        return _why_matched(rule, known=known)
+    texts = ", ".join(f'"{each}"' for each in rule.skip)
+    return (
+        f"{_why_matched(rule, known=known)}; a commit whose message has {texts} is skipped: the "
+        "message is not known here, and taken to have none"
+    )
+
+
+def _why_matched(rule: Rule, *, known: bool) -> str:
     if not rule.changes:
         return "repository and ref match"
     if known:

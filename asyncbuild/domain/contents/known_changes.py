@@ -42,6 +42,25 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class HasMarker:
+    """Reason why a rule leaves a target out: the message of the push's commit.
+
+    Attributes:
+        marker: Text of the rule's `skip` that the message has.
+    """
+
+    marker: str
+
+    @property
+    def text(self) -> str:
+        """The reason, as in `the commit's message has "[skip ci]"`."""
+        return f'the commit\'s message has "{self.marker}"'
+
+
+WhyLeftOut = LeftOut | HasMarker
+
+
+@dataclass(frozen=True, slots=True)
 class ComparedTarget:
     """Comparison of one target: its content, and the commit that it was compared with.
 
@@ -64,6 +83,7 @@ class KnownChanges:
         contents: Digests of what `changes` match in the push's tree, by `changes`.
         histories: What was started and has passed before, by the name of the history.
         skips: Whether a history may leave a target out.
+        markers: Texts of `skip` that the message of the push's commit has.
     """
 
     unchanged: Collection[tuple[str, ...]] = ()
@@ -71,19 +91,30 @@ class KnownChanges:
     contents: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     histories: Mapping[str, ContentHistory] = field(default_factory=dict)
     skips: bool = True
+    markers: Collection[str] = ()
 
     def without_skips(self) -> "KnownChanges":
         """Return the same facts, by which no history leaves a target out."""
         return replace(self, skips=False)
 
-    def why_left_out(self, push: Push, rule: Rule, target: Target) -> LeftOut | None:
+    def why_left_out(self, push: Push, rule: Rule, target: Target) -> WhyLeftOut | None:
         """Return why a rule leaves one of its targets out; None if it does not.
+
+        A marker counts only where something changed: a rule whose `changes` do not match is none
+        for this push, whatever the message says.
 
         Args:
             push: The push.
             rule: The rule.
             target: One of the rule's targets.
         """
+        unchanged = self._why_unchanged(push, rule, target)
+        if unchanged is not None:
+            return unchanged
+        marker = next((each for each in rule.skip if each in self.markers), None)
+        return None if marker is None else HasMarker(marker)
+
+    def _why_unchanged(self, push: Push, rule: Rule, target: Target) -> LeftOut | None:
         if not rule.changes:
             return None
         if rule.changes_since is ChangesSince.PUSH:

@@ -1,10 +1,10 @@
-"""Projects and pipelines that a push does not start, because `changes` left them out. Pure."""
+"""Projects and pipelines that a push does not start, for `changes` or `skip` of rules. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asyncbuild.domain.contents.compared_content import ChangesSince
-from asyncbuild.domain.contents.known_changes import KnownChanges, LeftOut
+from asyncbuild.domain.contents.known_changes import HasMarker, KnownChanges, WhyLeftOut
 from asyncbuild.domain.model import Push
 from asyncbuild.domain.rules.route import iter_applied
 from asyncbuild.domain.rules.rule import Rule
@@ -16,20 +16,20 @@ class SkippedTarget:
 
     Attributes:
         rule: Name of the rule that left it out.
-        why: What did not change, and since when.
+        why: What did not change and since when, or what the commit's message has.
         project: Name of the project.
         pipeline: Name of the pipeline.
     """
 
     rule: str
-    why: LeftOut
+    why: WhyLeftOut
     project: str | None = None
     pipeline: str | None = None
 
     @property
-    def is_by_history(self) -> bool:
-        """True if a start or pass of its own left it out."""
-        return self.why.since is not ChangesSince.PUSH
+    def is_recorded(self) -> bool:
+        """True if it is recorded beside what is built: the event does not show why it was not."""
+        return isinstance(self.why, HasMarker) or self.why.since is not ChangesSince.PUSH
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from string import Formatter
 from typing import Final
 
-from asyncbuild.domain.contents.known_changes import LeftOut
+from asyncbuild.domain.contents.known_changes import HasMarker, WhyLeftOut
 from asyncbuild.domain.foreign_text import plain
 from asyncbuild.domain.results.build_result import BuildResult, BuildStatus
 
@@ -52,11 +52,13 @@ def describe_result(result: BuildResult, *, with_reason: bool = False) -> str:
     return plain(text, DESCRIPTION_MOST)
 
 
-def describe_skip(why: LeftOut) -> str:
-    """Return the description for a project that the `changes` of its rule left out.
+def describe_skip(why: WhyLeftOut) -> str:
+    """Return the description for a project that `changes` or `skip` of its rule left out.
 
     Where it is too long, pathspecs are cut, and not what it was compared with.
     """
+    if isinstance(why, HasMarker):
+        return plain(f"skipped: the commit's message has {why.marker}", DESCRIPTION_MOST)
     most = DESCRIPTION_MOST - len(why.ending)
     return plain(f"skipped: nothing changed in {', '.join(why.changes)}", most) + why.ending
 

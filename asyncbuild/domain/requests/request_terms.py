@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
+
+FOUND_SOURCE: Final = "reconcile"  # which compares refs with what was seen of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,8 @@ class RequestTerms:
     def is_plain(self) -> bool:
         """True if nothing but a build of the ref by its rules is asked for."""
         return not (self.projects or self.variables or self.again)
+
+    @property
+    def is_found(self) -> bool:
+        """True if it replaces the event of a push that was found by comparing refs."""
+        return self.source == FOUND_SOURCE or self.since is not None

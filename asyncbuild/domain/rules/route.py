@@ -1,7 +1,8 @@
 """Rules applied to a push, giving its targets. First match wins; no match means ignored.
 
 A rule that is not `final` lets the rules after it match, too. One with `changes` matches only if
-the push changed something there: the caller looks that up first, as it needs the repository.
+the push changed something there. One with `skip` matches, and does nothing, if the message of the
+push's commit has one of these texts. The caller looks both up first, as that needs the repository.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from asyncbuild.domain.contents.compared_content import ChangesSince
-from asyncbuild.domain.contents.known_changes import ComparedTarget, KnownChanges, LeftOut
+from asyncbuild.domain.contents.known_changes import (
+    ComparedTarget,
+    HasMarker,
+    KnownChanges,
+    LeftOut,
+    WhyLeftOut,
+)
 from asyncbuild.domain.model import Action, Push, Target
 from asyncbuild.domain.rules.rule import Rule
 from asyncbuild.domain.rules.rule_globs import full_refs, matches, matches_repository
@@ -24,7 +31,12 @@ class AppliedRule:
 
     rule: Rule
     targets: tuple[Target, ...]
-    left_out: tuple[tuple[Target, LeftOut], ...] = ()
+    left_out: tuple[tuple[Target, WhyLeftOut], ...] = ()
+
+    @property
+    def is_match(self) -> bool:
+        """True unless `changes` leave out all of it: what a marker skips was matched."""
+        return bool(self.targets) or any(isinstance(why, HasMarker) for _, why in self.left_out)
 
 
 def route(
@@ -43,22 +55,38 @@ def route(
         Targets; a rule that cannot be carried out gives one with a `fault`, beside the others.
     """
     targets: dict[TargetName, Target] = {}
-    left_out: dict[str, None] = {}
+    unchanged: dict[str, None] = {}
+    marked: dict[str, None] = {}
     for applied in iter_applied(push, rules, changes):
         for each in applied.targets:
             targets.setdefault(name_of(each), each)
-        left_out |= dict.fromkeys(_reasons(applied))
+        unchanged |= dict.fromkeys(_unchanged(applied))
+        marked |= dict.fromkeys(_marked(applied))
     wanted = [each for each in targets.values() if each.action is not Action.IGNORE]
     if targets:
         return tuple(wanted or targets.values())
-    why = f": nothing changed in {'; '.join(left_out)}" if left_out else ""
-    return (Target(Action.IGNORE, rule=f"no rule matches{why}"),)
+    return (Target(Action.IGNORE, rule=_why_nothing(tuple(marked), tuple(unchanged))),)
 
 
-def _reasons(applied: AppliedRule) -> Iterator[str]:
+def _why_nothing(marked: Sequence[str], unchanged: Sequence[str]) -> str:
+    """Return why nothing is done: what markers have skipped, and what did not change."""
+    same = f"nothing changed in {'; '.join(unchanged)}" if unchanged else ""
+    if marked:
+        return "; ".join((*marked, *filter(None, [same])))
+    return f"no rule matches: {same}" if same else "no rule matches"
+
+
+def _unchanged(applied: AppliedRule) -> Iterator[str]:
     """Yield for each start or pass that a rule was compared with what did not change since."""
     for _, why in applied.left_out:
-        yield f"{', '.join(why.changes)}{why.ending} (rule {applied.rule.name})"
+        if isinstance(why, LeftOut):
+            yield f"{', '.join(why.changes)}{why.ending} (rule {applied.rule.name})"
+
+
+def _marked(applied: AppliedRule) -> Iterator[str]:
+    for _, why in applied.left_out:
+        if isinstance(why, HasMarker):
+            yield f"{applied.rule.name}: {why.text}"
 
 
 def iter_applied(push: Push, rules: Sequence[Rule], changes: KnownChanges) -> Iterator[AppliedRule]:
@@ -72,10 +100,11 @@ def iter_applied(push: Push, rules: Sequence[Rule], changes: KnownChanges) -> It
     for rule in _matching(push, rules):
         judged = [(each, changes.why_left_out(push, rule, each)) for each in targets_of(push, rule)]
         targets = tuple(target for target, why in judged if why is None)
-        yield AppliedRule(
+        applied = AppliedRule(
             rule, targets, tuple((target, why) for target, why in judged if why is not None)
         )
-        if rule.final and targets:
+        yield applied
+        if rule.final and applied.is_match:
             return
 
 
@@ -98,14 +127,26 @@ def compare_targets(
 
 def asked_changes(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
     """Return the `changes` that decide about this push, if it names a commit to compare with."""
-    asked = (each.changes for each in _asked(push, rules))
+    asked = (each.changes for each in _asked(push, rules) if each.changes)
     return list(dict.fromkeys(asked))
+
+
+def asked_markers(push: Push, rules: Sequence[Rule]) -> list[str]:
+    """Return the texts whose presence in the commit's message decides about this push.
+
+    For a request there are none: a person asked for the build, or a schedule did.
+    """
+    if push.is_requested:
+        return []
+    return list(dict.fromkeys(text for each in _asked(push, rules) for text in each.skip))
 
 
 def asked_since_push(push: Push, rules: Sequence[Rule]) -> list[tuple[str, ...]]:
     """Return those of `asked_changes` that are compared with the commit before the push."""
     asked = (
-        each.changes for each in _asked(push, rules) if each.changes_since is ChangesSince.PUSH
+        each.changes
+        for each in _asked(push, rules)
+        if each.changes and each.changes_since is ChangesSince.PUSH
     )
     return list(dict.fromkeys(asked))
 
@@ -121,10 +162,10 @@ def asked_histories(push: Push, rules: Sequence[Rule]) -> list[tuple[Rule, Targe
 
 
 def _asked(push: Push, rules: Sequence[Rule]) -> Iterator[Rule]:
+    """Yield the rules that may be applied: up to a final one that `changes` cannot leave out."""
     for rule in _matching(push, rules):
-        if rule.changes:
-            yield rule
-        elif rule.final:
+        yield rule
+        if rule.final and not rule.changes:
             return
 
 

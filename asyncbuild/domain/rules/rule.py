@@ -28,3 +28,4 @@ class Rule:
     buildspec: str = ""  # of all builds; empty: each project's own
     reserved: tuple[str, ...] = ()  # prefixes of records and seeds: no archive's key has one
     cancel_superseded: bool = False
+    skip: tuple[str, ...] = ()  # texts in a commit's message that leave out all of the rule

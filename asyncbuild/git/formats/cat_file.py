@@ -70,6 +70,15 @@ def parse_commit(commit: str, content: bytes) -> Commit:
     return Commit(commit, tree, _parse_time(headers))
 
 
+def message_of(content: bytes) -> bytes:
+    """Return the message of a commit object: all behind its headers, which end in an empty line.
+
+    Lines of signatures among the headers begin with a space, so none of them is empty
+    (gitformat-signature(5)).
+    """
+    return content.partition(b"\n\n")[2]
+
+
 def _parse_time(headers: bytes) -> int:
     """Parse the committer's time. git has no negative ones: strtoumax(3) wraps them."""
     committed = _COMMITTED.search(headers)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from asyncbuild.domain.archive_options import WHOLE, ArchiveOptions
-from asyncbuild.git.formats.cat_file import Commit
+from asyncbuild.git.formats.cat_file import Commit, message_of
 from asyncbuild.git.formats.extent import Counted, ExtentLimits, naming
 from asyncbuild.git.formats.tree_lines import TreeEntry, parse_entry
 from asyncbuild.git.process.command import ProcessKind
@@ -19,6 +19,7 @@ from asyncbuild.git.tree.changes import Lines, NoSuchTree, TreeChange, parse_cha
 from asyncbuild.git.tree.check_attr import Attributes, Run, look_up, read_above
 
 _HEX: Final = re.compile("[0-9a-f]+")
+COMMIT_BYTES_MOST: Final = 1024 * 1024  # of a commit whose message is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,18 @@ class StoredTree:
             return found
         tree = await self.reader.find_tree(self.path, commit, self.options.subtree, doing)
         return replace(found, tree=tree) if tree else None
+
+    async def read_message(self) -> bytes:
+        """Return the commit's message as it is stored; empty for more than `COMMIT_BYTES_MOST`.
+
+        Raises:
+            GitFailed: The repository cannot be read.
+        """
+        doing = f"read the message of {self.name} {self.commit}"
+        contents = await self.reader.read_blobs(
+            self.path, [self.commit], most_bytes=COMMIT_BYTES_MOST, doing=doing
+        )
+        return message_of(contents[0]) if contents else b""
 
     async def find_unchanged(
         self, since: str, asked: Iterable[tuple[str, ...]]

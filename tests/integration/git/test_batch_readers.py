@@ -22,7 +22,7 @@ from support.wait import wait_until
 from asyncbuild.config import GitSettings
 from asyncbuild.git.batch_readers import BatchReaders, open_batch_readers
 from asyncbuild.git.formats.batch_command import Asks, ObjectQuestion, TooLongError
-from asyncbuild.git.formats.cat_file import Commit
+from asyncbuild.git.formats.cat_file import Commit, message_of
 from asyncbuild.git.formats.error_classes import GitFailed, GitFault
 from asyncbuild.git.process.command import Git
 from asyncbuild.git.quick_answers import QuickAnswers
@@ -100,6 +100,18 @@ async def test_answers_are_those_of_a_git_for_each_question(tmp_path: Path, form
                 await reader.read_blobs(source.path, [missing], most_bytes=9, doing=_DOING)
             assert failed.value.fault is GitFault.CORRUPT
         assert len(_staying()) == 1
+
+
+async def test_a_commits_message_starts_no_git(tmp_path: Path) -> None:
+    """A quick answer has the whole commit, in any encoding."""
+    source = SourceRepository(tmp_path / "source")
+    commit = source.commit({"a": b""}, message="f\xfcr alle\n\nAcked-by: A\n")
+    async with _open(tmp_path / "cache") as both:
+        quick = await both.staying._quick.read_blobs(source.path, [commit], most_bytes=1_000)
+        assert quick is not None
+        assert message_of(quick[0]) == "f\xfcr alle\n\nAcked-by: A\n".encode()
+        alone = await both.alone.read_blobs(source.path, [commit], most_bytes=1_000, doing=_DOING)
+        assert alone == quick
 
 
 @pytest.mark.parametrize("format_", ["sha1", "sha256"])

@@ -226,7 +226,9 @@ class Contents(RuleBasedStateMachine):
 
     def _why(self, push: Push, content: str, ledger: ContentLedger) -> LeftOut | None:
         known = self._known(push, content, ledger)
-        return known.why_left_out(push, self.rule, self._target)
+        why = known.why_left_out(push, self.rule, self._target)
+        assert why is None or isinstance(why, LeftOut)  # the rule has no markers
+        return why
 
     def _follow(self, course: tuple[BuildStatus, bool] | None) -> None:
         """Let the last build end, if it is to."""

@@ -182,6 +182,18 @@ def test_a_comparison_says_with_what(since: str, text: str) -> None:
     assert judged.why == f"repository and ref match, and api was changed{text}"
 
 
+def test_a_message_is_not_known() -> None:
+    """It says so, and what would be built without a marker."""
+    made = RuleSettings(action="build", skip="[skip ci]", name="all")
+    rules = fill_rules([made], key="{commit}", project="p")
+    decision = decide(make_push("web", "main", region="r"), rules, [], known=False)
+    assert decision.rules[0].why == (
+        'repository and ref match; a commit whose message has "[skip ci]" is skipped: the message '
+        "is not known here, and taken to have none"
+    )
+    assert [target.project for target in decision.targets] == ["p"]
+
+
 @pytest.mark.parametrize("repository", ["", "a/b", "a//b", "/a/b", "a/b/"])
 def test_an_invalid_repository_is_refused(repository: str) -> None:
     """A repository has three parts, or one."""

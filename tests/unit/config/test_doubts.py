@@ -78,6 +78,15 @@ def _write(directory: Path, text: str) -> Path:
             "[[rules]]\naction = 'upload'\ncancel_superseded = true",
             'cancel_superseded is used with action "build" or "pipeline"; leave it out',
         ),
+        ("[[rules]]\naction = 'build'\nskip = ['']", "'' is empty; write a text, such as"),
+        (
+            "[[rules]]\naction = 'build'\nskip = ['a', \"b\\nc\"]",
+            "is not one line of at most 100 characters",
+        ),
+        (
+            "[[rules]]\naction = 'ignore'\nskip = '[skip ci]'",
+            'skip is not used with action = "ignore", which builds nothing; leave it out',
+        ),
         ("\nshutdown_grace_seconds = inf", "line 2: shutdown_grace_seconds = inf: input should be"),
     ],
 )

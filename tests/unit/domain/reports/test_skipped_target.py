@@ -51,4 +51,4 @@ def test_a_skipped_target_names_its_rule_and_pathspecs() -> None:
     """The status says them."""
     found = skipped_targets(make_push(), [_W], KnownChanges((_WEB,)))
     assert found == (SkippedTarget("w", LeftOut(_WEB), project="shop-web"),)
-    assert not found[0].is_by_history
+    assert not found[0].is_recorded

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from asyncbuild.domain.contents.compared_content import ChangesSince
-from asyncbuild.domain.contents.known_changes import LeftOut
+from asyncbuild.domain.contents.known_changes import HasMarker, LeftOut
 from asyncbuild.domain.reports.commit_status import STATE_OF
 from asyncbuild.domain.reports.status_wording import (
     DESCRIPTION_MOST,
@@ -81,6 +81,12 @@ def test_a_skip_names_what_did_not_change() -> None:
         "skipped: nothing changed in services/api/**, lib/**"
     )
     assert len(describe_skip(LeftOut(("x" * 500,)))) == DESCRIPTION_MOST
+
+
+def test_a_skip_names_the_text_of_the_message() -> None:
+    """As the rule has it."""
+    said = "skipped: the commit's message has [skip ci]"
+    assert describe_skip(HasMarker("[skip ci]")) == said
 
 
 @pytest.mark.parametrize(
