@@ -190,15 +190,16 @@ async def test_without_the_setting_nothing_is_stopped(site: ResultSite) -> None:
 
 async def test_a_damaged_entry_stops_nothing(site: ResultSite) -> None:
     """An entry under another build's key is not believed, either."""
-    older, newer = [await site.start_build(script=RUNNING) for _ in range(2)]
+    older, _ = [await site.start_build(script=RUNNING) for _ in range(2)]
+    other = await site.start_build("till", script=RUNNING)
     ledger = running(site)
-    known = await ledger.find(newer)
+    known = await ledger.find(older)
     assert known is not None
-    await ledger.change(known, replace(known.build, ref="refs/heads/other"))
+    await ledger.change(known, replace(known.build, of=other.of))
     async with site.open_consumers():
         await site.send(sweep_message())
         await site.wait_empty()
-    assert status_of(site, older) == "IN_PROGRESS"
+    assert [status_of(site, each) for each in (older, other)] == ["IN_PROGRESS"] * 2
 
 
 async def test_check_tries_the_rights_to_stop(site: ResultSite) -> None:
