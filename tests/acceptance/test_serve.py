@@ -201,12 +201,20 @@ async def test_a_resource_deleted_while_serving_is_in_the_last_line(
         if gone == "queue":
             await stack.sqs.delete_queue(QueueUrl=stack.settings.queue.url)
         else:
+            await _empty_bucket(stack)
             await stack.s3.delete_bucket(Bucket=BUCKET)
             await stack.send(push)
         code = await service.wait()
     line = _last_words(service, code)
     assert (BUCKET if gone == "bucket" else stack.settings.queue.url) in line["reason"]
     assert "create it" in line["remedy"]
+
+
+async def _empty_bucket(stack: Stack) -> None:
+    """Delete what the service wrote when it started."""
+    listed = await stack.s3.list_objects_v2(Bucket=BUCKET)
+    for each in listed.get("Contents", ()):
+        await stack.s3.delete_object(Bucket=BUCKET, Key=each["Key"])
 
 
 def _last_words(service: Service, code: int | None) -> Mapping[str, Any]:

@@ -196,7 +196,7 @@ async def test_update_none_is_left_empty(world: _World) -> None:
         (_gitmodules(lib="https://user:s3cret@example.com/x/y"), "set up to fetch"),
         (_gitmodules(lib="../../../v2/repos/lib"), "set up to fetch"),
         (_gitmodules(lib="../%2e%2e"), "set up to fetch"),
-        (_gitmodules(lib="../a%20b"), "'a b' is not a name"),
+        (_gitmodules(lib="../a%20%20b"), "'a  b' is not a name"),
         (_gitmodules(lib="../a%2bb"), "is not a name"),
         (_gitmodules(lib="../nowhere"), "404|not found"),
     ],
