@@ -59,6 +59,7 @@ class Rig:
         }
         own["lanes"] = {"retry_first_seconds": 0.05, "busy_most_seconds": 0.2}
         own["aws"] |= {"max_tries": 1}
+        own["git"] |= {"seeds": False}  # the first fetch would ask for one
         for name, section in sections.items():
             own[name] = {**own.get(name, {}), **section} if isinstance(section, dict) else section
         return config.load(None, own)
@@ -117,9 +118,9 @@ def _tasks() -> set[asyncio.Task[Any]]:
 
 
 # Calls of one push in order, between the receive and the end. Renewals and the
-# next long poll run beside it and have tests of their own. One read is of the mirror's seed.
+# next long poll run beside it and have tests of their own.
 _WAY = [
-    "head_object", "get_object", "get_object", "get_object", "put_object",
+    "head_object", "get_object", "get_object", "put_object",
     "get_object", "start_build", "put_object", "put_object", "put_object", "put_object",
     "delete_message",
 ]  # fmt: skip
