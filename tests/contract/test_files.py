@@ -104,7 +104,7 @@ async def test_a_part_that_changed_on_its_way_is_refused(
     with opened(tmp_path / "a", some_bytes(size_bytes)) as file:
         wrong = OpenFile(file.descriptor, size_bytes, [each ^ 1 for each in file.checksums])
         with pytest.raises(StageError):
-            await uploads(client, storage).upload("key", wrong)
+            await uploads(client, storage).upload(".asyncbuild/seeds/key", wrong)
     listed = await client.list_objects_v2(Bucket=storage.bucket)
     assert "Contents" not in listed
     parts = await client.list_multipart_uploads(Bucket=storage.bucket)
@@ -123,7 +123,7 @@ async def test_a_file_that_is_deleted_is_not_sent_to_its_end(
 
     tapped = Tapped(client, upload_part=send_and_delete)
     with opened(tmp_path / "a", some_bytes(2 * PART)) as file, pytest.raises(FileGone):
-        await uploads(tapped, storage).upload("key", file)
+        await uploads(tapped, storage).upload(".asyncbuild/seeds/key", file)
     assert tapped.calls.count("upload_part") == 1
     assert tapped.calls[-1] == "abort_multipart_upload"
 

@@ -169,9 +169,11 @@ async def run(plan: LostPlan) -> LostReport:
 
 async def _make_queue(stack: Stack) -> tuple[str, str]:
     fifo: Any = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
-    dead = (await stack.sqs.create_queue(QueueName="rounds-dead.fifo", Attributes=fifo))["QueueUrl"]
+    dead = (await stack.sqs.create_queue(QueueName="reconcile-dead.fifo", Attributes=fifo))[
+        "QueueUrl"
+    ]
     policy: Any = {"RedrivePolicy": await redrive_policy(stack.sqs, dead, 1_000)}
-    made = await stack.sqs.create_queue(QueueName="rounds.fifo", Attributes={**fifo, **policy})
+    made = await stack.sqs.create_queue(QueueName="reconcile.fifo", Attributes={**fifo, **policy})
     return made["QueueUrl"], dead
 
 

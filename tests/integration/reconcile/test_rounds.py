@@ -33,9 +33,11 @@ async def site() -> AsyncIterator[ReconcileSite]:
     async with open_reconcile_site(["one", "two"]) as site:
         sqs = site.stack.sqs
         fifo: Any = {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
-        dead = (await sqs.create_queue(QueueName="rounds-dead.fifo", Attributes=fifo))["QueueUrl"]
+        dead = (await sqs.create_queue(QueueName="reconcile-dead.fifo", Attributes=fifo))[
+            "QueueUrl"
+        ]
         policy: Any = {"RedrivePolicy": await redrive_policy(sqs, dead, 100)}
-        made = await sqs.create_queue(QueueName="rounds.fifo", Attributes={**fifo, **policy})
+        made = await sqs.create_queue(QueueName="reconcile.fifo", Attributes={**fifo, **policy})
         site.configure(reconcile={"url": made["QueueUrl"], "dead_letter_url": dead})
         yield site
 
